@@ -54,17 +54,17 @@ impl Hub {
         let (mut sockets, mut accepting) = (Vec::new(), Vec::new());
         let home = listeners.first().and_then(|listener| Some(listener.local_addr().ok()?.ip()));
         for mut listener in listeners {
-            let udp = listener.udp.take().map(|udp| {
-                sockets.push(udp);
-                sockets.len().saturating_sub(1)
-            });
-            accepting.push((listener, udp));
+            let first = sockets.len();
+            listener.udp.iter_mut().for_each(|udp| udp.group = first);
+            sockets.append(&mut listener.udp);
+            accepting.push((listener, first..sockets.len()));
         }
         let common = Common::new(settings, sockets, home);
         let shared = Arc::new(Shared::new(session, Box::new(handler), common));
         tokio::spawn(timer::run(shared.clone()));
-        for (listener, socket) in accepting {
-            if let Some(socket) = socket {
+        for (listener, udp) in accepting {
+            let socket = (!udp.is_empty()).then_some(udp.start);
+            for socket in udp {
                 tokio::spawn(udp::receive(shared.clone(), socket));
             }
             match listener.socket {

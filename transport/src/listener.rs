@@ -39,8 +39,8 @@ pub(crate) enum Bound {
 /// A bound socket for a [`Hub`](crate::Hub): TCP, plain or with TLS, alone or with a UDP socket beside it; UDP alone; or QUIC.
 pub struct Listener {
     pub(crate) socket: Bound,
-    /// The UDP side, where there is one.
-    pub(crate) udp: Option<Udp>,
+    /// The UDP side, where there is one: one socket, or several at the same address.
+    pub(crate) udp: Vec<Udp>,
     /// Speaks in units, after a hello.
     pub(crate) units: bool,
     pub(crate) admission: Option<Admission>,
@@ -79,7 +79,7 @@ impl Listener {
         socket.listen(1024)?;
         Ok(Self {
             socket: Bound::Tcp(TcpListener::from_std(socket.into())?),
-            udp: None,
+            udp: Vec::new(),
             units: false,
             admission: None,
             gate: None,
@@ -114,7 +114,7 @@ impl Listener {
             let tcp = Self::bind(address)?;
             let udp = SocketAddr::new(address.ip(), tcp.local_addr()?.port());
             match Udp::bind(udp) {
-                Ok(udp) => return Ok(Self { udp: Some(udp), units: true, ..tcp }),
+                Ok(udp) => return Ok(Self { udp: vec![udp], units: true, ..tcp }),
                 Err(error) if address.port() == 0 => last = error,
                 Err(error) => return Err(error),
             }
@@ -156,7 +156,7 @@ impl Listener {
         let udp = Udp::bind_plain(address, device)?;
         Ok(Self {
             socket: Bound::Udp(udp.local_addr()),
-            udp: Some(udp),
+            udp: vec![udp],
             units: false,
             admission: None,
             gate: None,
@@ -171,8 +171,30 @@ impl Listener {
     /// # Errors
     /// The system's.
     pub fn with_broadcast(mut self, to: Vec<SocketAddr>) -> io::Result<Self> {
-        if let Some(udp) = &mut self.udp {
+        if let Some(udp) = self.udp.first_mut() {
             udp.set_broadcast(to)?;
+        }
+        Ok(self)
+    }
+
+    /// The same address, with so many UDP sockets in all (Linux; elsewhere, and without a UDP side, nothing changes). A hub receives on
+    /// each of them in a task of its own, so that several cores fetch, check and send datagrams. The session is still locked for one of
+    /// them at a time.
+    ///
+    /// The system deals out datagrams by their source: all that comes from one address and port comes in on one socket. So what one
+    /// speaker says reaches each listener in the order in which it came in, as with one socket.
+    ///
+    /// Not for a socket that is to hear broadcasts: each of the sockets would hear each of them.
+    ///
+    /// # Errors
+    /// The system's: it has no descriptors left.
+    pub fn with_udp_sockets(mut self, sockets: usize) -> io::Result<Self> {
+        if let Some(first) =
+            self.udp.first().filter(|_| cfg!(any(target_os = "linux", target_os = "android")))
+        {
+            let missing = self.udp.len()..sockets;
+            let more: io::Result<Vec<Udp>> = missing.map(|_| first.twin()).collect();
+            self.udp.extend(more?);
         }
         Ok(self)
     }
@@ -188,7 +210,7 @@ impl Listener {
         config: &std::sync::Arc<tokio_rustls::rustls::ServerConfig>,
     ) -> io::Result<Self> {
         let socket = Bound::Quic(Box::new(crate::quic::QuicListener::bind(address, config)?));
-        Ok(Self { socket, udp: None, units: false, admission: None, gate: None, tls: None })
+        Ok(Self { socket, udp: Vec::new(), units: false, admission: None, gate: None, tls: None })
     }
 
     /// The same socket, for those only whose token `admits` accepts: the bytes that a client sends in its hello before anything
@@ -204,7 +226,7 @@ impl Listener {
     #[must_use]
     pub fn with_gate(mut self, lets_in: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
         let gate = Gate(std::sync::Arc::new(lets_in));
-        if let Some(udp) = &mut self.udp {
+        for udp in &mut self.udp {
             udp.gate = Some(gate.clone());
         }
         Self { gate: Some(gate), ..self }

@@ -348,11 +348,15 @@ impl<S: Session> Core<S> {
 
     /// Hands on what one call has received on a UDP socket.
     pub(super) fn datagrams(&mut self, common: &Common, now: Instant, socket: usize, received: &Received) {
-        let plain = common.sockets.get(socket).is_some_and(Udp::is_plain);
+        let udp = common.sockets.get(socket);
+        let plain = udp.is_some_and(Udp::is_plain);
+        // Sockets at one address are one to the peers; what is sent now goes through the one of this task.
+        let group = udp.map_or(socket, |udp| udp.group);
+        self.peers.batch.send_through(group, socket);
         for (bytes, from) in received.iter() {
             if plain {
-                self.plain_datagram(common, now, (socket, from), bytes);
-            } else if let Some((peer, frame)) = self.peers.on_datagram(common, now, (socket, from), bytes) {
+                self.plain_datagram(common, now, (group, from), bytes);
+            } else if let Some((peer, frame)) = self.peers.on_datagram(common, now, (group, from), bytes) {
                 self.handle(now, Input::Frame { peer, lane: Lane::Droppable, bytes: frame });
             }
         }

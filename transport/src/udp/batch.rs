@@ -19,6 +19,8 @@ pub(crate) struct DatagramBatch {
     pub(super) frames: usize,
     /// Indices into `sends`, by destination.
     order: Vec<usize>,
+    /// What is to go through the first socket of an address goes through the second.
+    through: Option<(usize, usize)>,
 }
 
 impl DatagramBatch {
@@ -31,10 +33,17 @@ impl DatagramBatch {
         self.sends.clear();
         self.last = None;
         self.frames = 0;
+        self.through = None;
+    }
+
+    /// Of several sockets at one address, of which `group` is the first, everything goes through this one.
+    pub(crate) const fn send_through(&mut self, group: usize, socket: usize) {
+        self.through = Some((group, socket));
     }
 
     /// Adds a datagram that has one destination.
     pub(crate) fn push(&mut self, destination: Destination, frame: &[u8]) {
+        let destination = self.routed(destination);
         let start = self.append(frame);
         self.sends.push(Send { destination, start, len: frame.len() });
     }
@@ -46,7 +55,15 @@ impl DatagramBatch {
             _ => self.append(frame),
         };
         self.last = Some((id, start));
+        let destination = self.routed(destination);
         self.sends.push(Send { destination, start, len: frame.len() });
+    }
+
+    fn routed(&self, destination: Destination) -> Destination {
+        match self.through {
+            Some((group, socket)) if group == destination.socket => Destination { socket, ..destination },
+            _ => destination,
+        }
     }
 
     /// Copies a frame. Returns where it lies.

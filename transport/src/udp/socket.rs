@@ -15,17 +15,23 @@ const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 
 /// Binds `address`, on one interface alone if it is named.
 pub(crate) fn bind(address: SocketAddr, device: Option<&str>) -> io::Result<Socket> {
+    bind_with(address, |socket| {
+        let Some(name) = device else { return Ok(()) };
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        return socket.bind_device(Some(name.as_bytes()));
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        return Err(io::Error::new(io::ErrorKind::Unsupported, format!("cannot bind {socket:?} to {name}")));
+    })
+}
+
+/// Binds `address` once `prepare` has set what has to be set before.
+fn bind_with(address: SocketAddr, prepare: impl FnOnce(&Socket) -> io::Result<()>) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     // Bursts of many speakers come faster than they are fetched. Less than asked for is no error.
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
-    if let Some(name) = device {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        socket.bind_device(Some(name.as_bytes()))?;
-        #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        return Err(io::Error::new(io::ErrorKind::Unsupported, format!("cannot bind to {name}")));
-    }
+    prepare(&socket)?;
     socket.bind(&address.into())?;
     Ok(socket)
 }
@@ -40,6 +46,8 @@ pub(crate) struct Udp {
     pub(crate) broadcast: Vec<SocketAddr>,
     /// Who may become a peer of plain UDP; `None` for every source.
     pub(crate) gate: Option<Gate>,
+    /// The index in the hub of the first socket at this address: it stands for all of them.
+    pub(crate) group: usize,
 }
 
 impl Udp {
@@ -50,7 +58,10 @@ impl Udp {
 
     /// Binds `address`, on one interface alone if it is named: before that nothing is heard.
     fn bind_on(address: SocketAddr, device: Option<&str>) -> io::Result<Self> {
-        let socket = bind(address, device)?;
+        Self::of(bind(address, device)?, address)
+    }
+
+    fn of(socket: Socket, address: SocketAddr) -> io::Result<Self> {
         let gso = AtomicBool::new(system::can_segment(&socket));
         let wildcard = address.ip().is_unspecified();
         if wildcard {
@@ -59,12 +70,36 @@ impl Udp {
         let socket = UdpSocket::from_std(socket.into())?;
         let local = socket.local_addr()?;
         let port = Port { socket, local, wildcard, gso };
-        Ok(Self { port, plain: false, broadcast: Vec::new(), gate: None })
+        Ok(Self { port, plain: false, broadcast: Vec::new(), gate: None, group: 0 })
     }
 
     /// Binds `address` for a session's own datagrams.
     pub(crate) fn bind_plain(address: SocketAddr, device: Option<&str>) -> io::Result<Self> {
         Ok(Self { plain: true, ..Self::bind_on(address, device)? })
+    }
+
+    /// Another socket at the same address, among which the system deals out what comes in by its source (SO_REUSEPORT). The first one was
+    /// bound without that: where another program has the port, that one has failed.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(crate) fn twin(&self) -> io::Result<Self> {
+        let first = SockRef::from(&self.port.socket);
+        first.set_reuse_port(true)?;
+        let device = first.device()?;
+        let socket = bind_with(self.port.local, |socket| {
+            if device.is_some() {
+                socket.bind_device(device.as_deref())?;
+            }
+            if self.port.local.is_ipv6() {
+                socket.set_only_v6(first.only_v6()?)?;
+            }
+            socket.set_reuse_port(true)
+        })?;
+        Ok(Self { plain: self.plain, gate: self.gate.clone(), ..Self::of(socket, self.port.local)? })
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pub(crate) fn twin(&self) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Sends what the session broadcasts to these.
