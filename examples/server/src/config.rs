@@ -24,6 +24,8 @@ const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST)
 const HTTP_CONNECTIONS: RangeInclusive<usize> = 1..=4096;
 /// An hour, and no deadline that passes at once.
 const SECONDS: RangeInclusive<u64> = 1..=3600;
+/// Of one address: no more than most machines have cores. 0 is one for each core.
+const UDP_SOCKETS: RangeInclusive<usize> = 0..=64;
 /// Connections of a protocol, or of an address.
 const CONNECTIONS: RangeInclusive<usize> = 1..=1_000_000;
 
@@ -94,6 +96,9 @@ pub struct Flags {
     /// How long a closed connection may take what is queued for it [default: 10].
     #[arg(long, value_name = "N", hide_short_help = true)]
     close_seconds: Option<u64>,
+    /// UDP sockets of each address with TCP and UDP; 0: one for each core, 8 at most [default: 0].
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    udp_sockets: Option<usize>,
     /// `safe`, or `original`: where safe defaults differ from what original programs do, do as they do.
     #[arg(long, value_name = "NAME")]
     profile: Option<Profile>,
@@ -237,6 +242,8 @@ pub struct Config {
     pub descriptors: Option<usize>,
     /// Connections from one address; loopback is exempt.
     pub per_address: usize,
+    /// UDP sockets at each address that is served by TCP and UDP; 0 for one for each core, 8 at most.
+    pub udp_sockets: usize,
     /// What is logged.
     pub log: LevelFilter,
     /// How it is logged.
@@ -288,6 +295,7 @@ impl Default for Config {
             memory: 512,
             descriptors: None,
             per_address: 256,
+            udp_sockets: 0,
             log: LevelFilter::INFO,
             log_format: LogFormat::Text,
             sections: Sections::default(),
@@ -384,6 +392,7 @@ impl Config {
         set(&mut config.tls, tls_cert.zip(tls_key).map(Some));
         config.allow_plain |= flags.allow_plain;
         config.encrypted_only |= flags.encrypted_only;
+        set(&mut config.udp_sockets, flags.udp_sockets);
         set(&mut config.http_connections, flags.http_connections);
         set(&mut config.http_deadline, flags.http_seconds.map(Duration::from_secs));
         set(&mut config.connections, flags.connections);
@@ -465,6 +474,7 @@ impl Config {
         set(&mut self.connections, file.connections);
         set(&mut self.memory, file.memory);
         set(&mut self.per_address, file.per_address);
+        set(&mut self.udp_sockets, file.udp_sockets);
         set(&mut self.log, file.log.map(|LogLevel(level)| level));
         set(&mut self.log_format, file.log_format);
         match (file.tls_cert, file.tls_key) {
@@ -483,6 +493,7 @@ impl Config {
             .and_then(|()| within("close-seconds", self.close.as_secs(), SECONDS))
             .and_then(|()| within("connections", self.connections, CONNECTIONS))
             .and_then(|()| within("per-address", self.per_address, CONNECTIONS))
+            .and_then(|()| within("udp-sockets", self.udp_sockets, UDP_SOCKETS))
             .map_err(Error::Usage)?;
         for (protocol, section) in self.sections.iter() {
             let name = protocol.name();
@@ -506,6 +517,14 @@ impl Config {
 }
 
 impl Config {
+    /// How many UDP sockets an address has: as many as are set, or one for each core, but no more than 8.
+    pub(crate) fn udp_sockets(&self) -> usize {
+        match self.udp_sockets {
+            0 => std::thread::available_parallelism().map_or(1, |cores| cores.get().min(8)),
+            sockets => sockets,
+        }
+    }
+
     /// Whether nothing has to go in the clear.
     fn check_encrypted(&self) -> Result<(), Error> {
         for protocol in &self.only {
@@ -606,6 +625,7 @@ struct File {
     connections: Option<usize>,
     memory: Option<usize>,
     per_address: Option<usize>,
+    udp_sockets: Option<usize>,
     log: Option<LogLevel>,
     log_format: Option<LogFormat>,
 }

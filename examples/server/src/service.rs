@@ -205,7 +205,9 @@ impl Ports<'_> {
             self.note(protocol, &[transport], &listener)?;
             return Ok(self.with_tls(listener));
         }
-        let listener = self.bind(protocol, port, Listener::bind_tcp_udp)?;
+        let sockets = self.config.udp_sockets();
+        let bind = |address| Listener::bind_tcp_udp(address)?.with_udp_sockets(sockets);
+        let listener = self.bind(protocol, port, bind)?;
         self.note(protocol, &[transport, "udp"], &listener)?;
         Ok(self.with_tls(listener))
     }

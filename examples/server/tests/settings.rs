@@ -507,6 +507,25 @@ fn f_71_syfala_networks_are_those_that_are_served() {
     }
 }
 
+/// C-07: `udp-sockets`.
+#[cfg(target_os = "linux")]
+#[test]
+fn g_u6_f_71_udp_sockets_is_how_many_there_are_at_one_address() {
+    let cores = std::thread::available_parallelism().unwrap().get();
+    for (setting, expected) in [(0, cores.min(8)), (1, 1), (3, 3)] {
+        let settings = format!(
+            "only = [\"dissonance\"]\nhttp = \"off\"\nudp-sockets = {setting}\n[dissonance]\nport = 0\n"
+        );
+        let path = file(&format!("settings-udp-sockets-{setting}.toml"), &settings);
+        let server = Server::start(&["--config", path.to_str().unwrap()]);
+        let suffix = format!(":{:04X}", server.address("dissonance udp").port());
+        let table = std::fs::read_to_string("/proc/net/udp").unwrap();
+        let local =
+            |line: &&str| line.split_whitespace().nth(1).is_some_and(|local| local.ends_with(&suffix));
+        assert_eq!(table.lines().filter(local).count(), expected, "udp-sockets = {setting}");
+    }
+}
+
 const REFUSED_ROOMS: &str = "refusals_total{rule=\"room\"}";
 
 /// Where the effect of each setting of the file is seen. `port` is 0 nearly everywhere.
@@ -563,6 +582,7 @@ const SEEN: &[(&str, &str, &[&str])] = &[
         "f_71_per_address_is_the_number_of_connections_of_one_address_but_for_proxies",
         &["per-address", "proxies"],
     ),
+    ("settings.rs", "g_u6_f_71_udp_sockets_is_how_many_there_are_at_one_address", &["udp-sockets"]),
     ("settings.rs", "f_43_memory_is_what_all_protocols_share", &["memory"]),
     ("settings.rs", "f_71_drain_seconds_is_how_long_the_end_waits_for_clients", &["drain-seconds"]),
     (
