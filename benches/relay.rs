@@ -9,6 +9,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 use tokio::runtime::Builder;
 
+#[path = "relay/held.rs"]
+mod held;
 #[path = "relay/syfala.rs"]
 mod syfala;
 #[path = "relay/tcp.rs"]
@@ -53,5 +55,5 @@ impl Served {
     }
 }
 
-criterion_group!(relay, udp::relay, udp::latency, tcp::relay, syfala::latency);
+criterion_group!(relay, udp::relay, udp::lock, udp::latency, tcp::relay, syfala::latency);
 criterion_main!(relay);

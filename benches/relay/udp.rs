@@ -2,6 +2,7 @@
 //! the start, and tokio's `send_to` in a loop.
 
 use super::Served;
+use super::held::{Held, Watched};
 use criterion::Criterion;
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg};
 use std::cell::RefCell;
@@ -133,12 +134,17 @@ impl Setup {
         Self { served, listeners, speakers, sequence: None, said: 0, _players: Vec::new() }
     }
 
-    fn ours(plan: Plan) -> Self {
-        let served = Served::start(|| async {
+    fn ours(plan: Plan, held: Option<Held>) -> Self {
+        let served = Served::start(move || async move {
             let listener = Listener::bind_tcp_udp("127.0.0.1:0".parse().unwrap()).unwrap();
             let address = listener.local_addr().unwrap();
             let settings = HubSettings { frames: UNLIMITED, max_queued: 16 << 20, ..HubSettings::DEFAULT };
-            Hub::spawn(vec![listener], Server::new(hall::settings(2000), 5), (), settings);
+            let server = Server::new(hall::settings(2000), 5);
+            // A clock read is little beside a packet, and is left out where nobody looks.
+            match held {
+                Some(held) => drop(Hub::spawn(vec![listener], Watched::new(server, held), (), settings)),
+                None => drop(Hub::spawn(vec![listener], server, (), settings)),
+            }
             address
         });
         let room = |n: usize| format!("room {n}");
@@ -220,7 +226,7 @@ const WAYS: [&str; 3] = ["voxwire hub", "recvmmsg and sendmmsg", "tokio send_to"
 /// Sets up one of [`WAYS`], and warms it.
 fn warm(way: &str, plan: Plan) -> Setup {
     let mut setup = match way {
-        "voxwire hub" => Setup::ours(plan),
+        "voxwire hub" => Setup::ours(plan, None),
         "tokio send_to" => Setup::plain(send_to(plan), plan),
         _ => Setup::plain(bare(plan), plan),
     };
@@ -250,6 +256,35 @@ pub(crate) fn relay(criterion: &mut Criterion) {
                         copies += setup.round(plan);
                     }
                     (setup.served.used() - before).mul_f64(rounds as f64 / copies as f64)
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
+/// G-U6: how long the hub's lock is held for each copy, of the processor time above.
+pub(crate) fn lock(criterion: &mut Criterion) {
+    for (name, plan) in [
+        ("relay/udp/lock/20 rooms x 10", Plan { rooms: 20, listeners: 10, speakers: 1, burst: 1 }),
+        ("relay/udp/lock/1 room x 50, 8 speakers", Plan { rooms: 1, listeners: 50, speakers: 8, burst: 1 }),
+    ] {
+        let mut group = criterion.benchmark_group(name);
+        group.sample_size(10).measurement_time(Duration::from_secs(6));
+        let held = Held::default();
+        let mut setup = Setup::ours(plan, Some(held.clone()));
+        for (what, of_lock) in [("under the lock", true), ("in all", false)] {
+            group.bench_function(what, |bencher| {
+                bencher.iter_custom(|rounds| {
+                    let wanted = (rounds as usize).max(20_000);
+                    let before = (held.time(), setup.served.used());
+                    let mut copies = 0;
+                    while copies < wanted {
+                        copies += setup.round(plan);
+                    }
+                    let used = setup.served.used();
+                    let passed = if of_lock { held.time() - before.0 } else { used - before.1 };
+                    passed.mul_f64(rounds as f64 / copies as f64)
                 });
             });
         }
