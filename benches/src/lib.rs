@@ -3,6 +3,7 @@
 
 pub mod alloc;
 pub mod hall;
+pub mod hot;
 pub mod line;
 pub mod room;
 pub mod studio;

@@ -32,7 +32,10 @@ fn loopback(port: u16) -> SocketAddr {
 
 /// What each stream has brought, and what else there was to hear.
 #[derive(Clone, Default)]
-struct Heard(Arc<Mutex<([Vec<u8>; 2], Vec<String>)>>);
+struct Heard(Arc<Mutex<Notes>>);
+
+/// The streams, and the events.
+type Notes = ([Vec<u8>; 2], Vec<String>);
 
 impl Heard {
     fn note(&self, text: String) {
@@ -170,7 +173,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// Block number `n`: of 32 frames, or of so many that it takes three datagrams.
 fn block(n: usize) -> Vec<u8> {
-    vec![n as u8; if n.is_multiple_of(16) { 4096 } else { 256 }]
+    vec![n as u8; if n % 16 == 0 { 4096 } else { 256 }]
 }
 
 fn blocks(count: usize) -> Vec<u8> {

@@ -16,7 +16,7 @@ use std::net::UdpSocket;
 use voxwire_core::{Handler, Instant, Message, Session as _};
 use voxwire_syfala::{
     Audio, ClientMessage, Format, IoResult, Network, Server, ServerCommand, ServerEvent, ServerMessage,
-    ServerSettings, Wire,
+    ServerSettings, Timing, Wire,
 };
 use voxwire_transport::{Handle, Hub, HubSettings, Listener};
 
@@ -40,7 +40,9 @@ impl Handler<Server> for Echo {
 
 fn echo(listener: Listener) -> Handle<Server> {
     let format = [Format::STANDARD];
-    let settings = ServerSettings { max_clients: 100, ..ServerSettings::DEFAULT };
+    // They are silent while the others come in.
+    let timing = Timing { deadline: Duration::from_secs(60), ..Timing::DEFAULT };
+    let settings = ServerSettings { max_clients: 100, timing, ..ServerSettings::DEFAULT };
     let mut server = Server::new(&format, &format, settings, 1).unwrap();
     server.handle_command(Instant::ZERO, ServerCommand::Serve { networks: &Network::LOOPBACK }).unwrap();
     Hub::spawn(vec![listener], server, Echo, HubSettings::DEFAULT)
@@ -114,11 +116,16 @@ async fn g_u6_on_several_sockets_each_speaker_is_heard_in_order_and_answered_fro
         let address = SocketAddr::new(ip, bound.port());
         let hub = echo(listener);
         // Sixteen sources: that all of them fall to one of four sockets is as good as impossible.
-        let speakers: Vec<_> =
-            (0..16).map(|_| tokio::task::spawn_blocking(move || speak(&client(address), 1000))).collect();
-        for speaker in speakers {
-            speaker.await.unwrap();
-        }
+        let speakers = tokio::task::spawn_blocking(move || {
+            // One after the other: until they are validated, sources displace each other.
+            let sockets: Vec<UdpSocket> = (0..16).map(|_| client(address)).collect();
+            std::thread::scope(|scope| {
+                for socket in &sockets {
+                    scope.spawn(|| speak(socket, 1000));
+                }
+            });
+        });
+        speakers.await.unwrap();
         assert_eq!(hub.call(|server, _| server.stats().messages_received), 16_000);
         hub.drain(Duration::from_secs(5)).await;
     }
