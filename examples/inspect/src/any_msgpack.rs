@@ -2,7 +2,7 @@
 
 use crate::explain::Explainer;
 use crate::msgpack::object::{NEVER_USED, Object};
-use crate::protocol::{Cutter, Entry, Fields, Problem, Protocol, Shown};
+use crate::protocol::{Cutter, Entry, Fields, Problem, Protocol, Shown, Stop};
 use rmpv::{Value as Any, ValueRef};
 use serde_json::{Value, json};
 
@@ -12,7 +12,8 @@ const MAX_DEPTH: usize = 32;
 /// How many objects there may be in one.
 const MAX_OBJECTS: usize = 1 << 20;
 
-pub(crate) const ENTRY: Entry = Entry { name: "any-msgpack", start: |_| Ok(Box::new(AnyMsgpack)) };
+pub(crate) const ENTRY: Entry =
+    Entry { name: "any-msgpack", start: |_| Ok(Box::new(AnyMsgpack)), follows: None };
 
 #[derive(Debug)]
 struct AnyMsgpack;
@@ -55,7 +56,7 @@ impl Protocol for AnyMsgpack {
 
     fn cutter(&self) -> Cutter {
         Box::new(|rest| {
-            let length = walk(rest, |_| {}).map_err(|problem| problem.text)?;
+            let length = walk(rest, |_| {}).map_err(|problem| Stop::Wrong(problem.text))?;
             Ok((Some(0..length), length))
         })
     }

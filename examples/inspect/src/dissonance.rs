@@ -1,5 +1,7 @@
 //! Dissonance's packets.
 
+mod follow;
+
 use crate::explain::{Explainer, plain};
 use crate::protocol::{Entry, Fields, Problem, Protocol, Shown, show_text};
 use serde_json::{Value, json};
@@ -10,7 +12,8 @@ use voxwire_dissonance::{
     ServerRelay, Text, TextData, VoiceData, Wire,
 };
 
-pub(crate) const ENTRY: Entry = Entry { name: "dissonance", start: |_| Ok(Box::new(Dissonance::new())) };
+pub(crate) const ENTRY: Entry =
+    Entry { name: "dissonance", start: |_| Ok(Box::new(Dissonance::new())), follows: Some(&follow::FOLLOWS) };
 
 const ON_THE_WIRE: &str = "On the wire";
 

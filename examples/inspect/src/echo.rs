@@ -2,12 +2,33 @@
 #![cfg(feature = "echo")]
 
 use crate::explain::{Explainer, plain};
-use crate::protocol::{Entry, Fields, Problem, Protocol, Shown, to_bytes};
+use crate::follow::{Follows, Names, Note};
+use crate::protocol::{Entry, Fields, Problem, Protocol, Shown, Side, to_bytes};
+use crate::tcp_udp::{self, Inner};
 use serde_json::json;
 use voxwire_core::Message;
-use voxwire_echo::Packet;
+use voxwire_echo::{DEFAULT_PORT, Packet};
 
-pub(crate) const ENTRY: Entry = Entry { name: "echo", start: |_| Ok(Box::new(Echo)) };
+pub(crate) const ENTRY: Entry =
+    Entry { name: "echo", start: |_| Ok(Box::new(Echo)), follows: Some(&FOLLOWS) };
+
+const FOLLOWS: Follows = Follows {
+    tcp_port: Some(DEFAULT_PORT),
+    udp_port: Some(DEFAULT_PORT),
+    recognise: |opening| tcp_udp::recognise(opening, |packet| Packet::decode(packet, &()).is_ok()),
+    start: || tcp_udp::follow(Echo),
+};
+
+impl Inner for Echo {
+    fn note(&mut self, _names: &mut Names, _from: Side, packet: &[u8]) -> Result<Note, Problem> {
+        let packet = Packet::decode(packet, &())?;
+        Ok(Note::of(if packet.answer { "Answer" } else { "Request" }))
+    }
+
+    fn show(&self, _from: Side, packet: &[u8]) -> Result<Shown, Problem> {
+        self.decode(packet)
+    }
+}
 
 #[derive(Debug)]
 struct Echo;

@@ -1,14 +1,19 @@
-//! The program `voxwire-inspect`: decodes and encodes any message of any protocol.
+//! The program `voxwire-inspect`: decodes and encodes messages of any protocol, shows captures and live conversations.
 #![forbid(unsafe_code)]
 
 mod any_msgpack;
+mod capture;
 mod dissonance;
 mod echo;
 mod explain;
+mod follow;
 mod msgpack;
 mod opcode;
 mod protocol;
+mod proxy;
 mod syfala;
+mod tcp_udp;
+mod vector;
 mod voicelink;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -33,7 +38,7 @@ const PROTOCOLS: &[Entry] = &[
     echo::ENTRY,
 ];
 
-/// A person's view of bytes: decodes and encodes any message of any protocol.
+/// A person's view of bytes: messages, captures and live conversations of any protocol.
 ///
 /// Exit code 0: done; 1: malformed, standard error says what, where and what was expected; 2: usage error.
 #[derive(Debug, Parser)]
@@ -65,6 +70,14 @@ enum Action {
         #[command(flatten)]
         chosen: Chosen,
     },
+    /// Show the conversations in a capture: messages with their times, then for each flow who sent what and how much, and loss and
+    /// jitter of voice as RFC 3550 has them.
+    Capture(capture::Flags),
+    /// Stand between clients and a server: show, record and impair what they say, until a signal comes. Point the clients to LISTEN.
+    /// Both TCP and UDP are forwarded, as the protocol uses them.
+    Proxy(proxy::Flags),
+    /// Print the messages of a recording as test vectors: name, hex digits, fields.
+    Vector(vector::Flags),
     /// Print the number that stands for a Dissonance room, decimal and hexadecimal.
     RoomId {
         /// The room's name.
@@ -97,6 +110,8 @@ enum Error {
     Hex(#[from] hex::FromHexError),
     #[error("not JSON: {0}")]
     Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    File(#[from] capture::FileError),
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }
@@ -145,6 +160,9 @@ fn run(flags: Flags) -> Result<(), Error> {
             }
             Ok(())
         }
+        Action::Capture(flags) => capture::run(&flags),
+        Action::Proxy(flags) => proxy::run(flags),
+        Action::Vector(flags) => vector::run(&flags),
         Action::RoomId { name } => {
             let id = voxwire_dissonance::room_id(&name).get();
             say(&format!("{id} 0x{id:04x}"))
@@ -170,10 +188,10 @@ impl Decoder {
         let mut at = 0;
         while at < stream.len() {
             let name = self.name;
-            let about = |problem: String| {
+            let about = |problem: &dyn core::fmt::Display| {
                 Error::Malformed(format!("{name}: in the unit at offset {at} of the stream: {problem}"))
             };
-            let (unit, len) = cutter(&stream[at..]).map_err(about)?;
+            let (unit, len) = cutter(&stream[at..]).map_err(|stop| about(&stop))?;
             let range = unit.unwrap_or(len..len);
             if self.explain && range.start > 0 {
                 let head =
@@ -187,7 +205,7 @@ impl Decoder {
             }
             if !range.is_empty() {
                 let (start, unit) = (at + range.start, &stream[at..][range]);
-                self.message(unit, start).map_err(|problem| about(problem.text))?;
+                self.message(unit, start).map_err(|problem| about(&problem.text))?;
             }
             at += len;
         }
@@ -237,7 +255,16 @@ impl Decoder {
 }
 
 fn say(line: &str) -> Result<(), Error> {
-    Ok(writeln!(std::io::stdout().lock(), "{}", escaped(line))?)
+    Ok(say_to(&mut std::io::stdout().lock(), line)?)
+}
+
+fn say_to(out: &mut dyn Write, line: &str) -> std::io::Result<()> {
+    writeln!(out, "{}", escaped(line))
+}
+
+/// Columns of a text on a terminal, as far as that can be told.
+fn width_of(text: &str) -> usize {
+    text.chars().count()
 }
 
 /// The border to standard output: what the line holds of others is in strings of JSON, where all that steers a terminal may be

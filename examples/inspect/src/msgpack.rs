@@ -1,10 +1,11 @@
 //! msgpack's messages, and the units of ZMTP around them.
 
 mod explain;
+mod follow;
 pub(crate) mod object;
 
 use crate::explain::Explainer;
-use crate::protocol::{Cutter, Entry, Fields, Problem, Protocol, Shown, show_text, to_bytes};
+use crate::protocol::{Cutter, Entry, Fields, Problem, Protocol, Shown, Stop, show_text, to_bytes};
 use core::ops::Range;
 use serde_json::{Value, json};
 use voxwire_core::{Framing as _, Limits, Message, Progress};
@@ -19,8 +20,11 @@ const OLD_GREETING_LEN: usize = SIGNATURE_LEN + 2;
 /// Behind the password of a log-in for requests alone.
 const REQUESTS_ONLY: &[u8] = b"requests_only";
 
-pub(crate) const ENTRY: Entry =
-    Entry { name: "msgpack", start: |dialect| Ok(Box::new(Msgpack::new(dialect.is_from_client()?))) };
+pub(crate) const ENTRY: Entry = Entry {
+    name: "msgpack",
+    start: |dialect| Ok(Box::new(Msgpack::new(dialect.is_from_client()?))),
+    follows: Some(&follow::FOLLOWS),
+};
 
 #[derive(Debug)]
 struct Msgpack {
@@ -91,8 +95,8 @@ impl Protocol for Msgpack {
             match at {
                 Place::Greeting(version) => return greeting(rest, version, &mut at),
                 Place::Identity(version) => {
-                    at = Place::Units(version);
                     let (unit, end) = unit(rest, version)?;
+                    at = Place::Units(version);
                     let body = unit.clone().and_then(|unit| rest.get(unit)).unwrap_or(&[]);
                     // A stream may begin behind it.
                     return Ok(if is_message(body) { (unit, end) } else { (None, end) });
@@ -103,10 +107,10 @@ impl Protocol for Msgpack {
             let sender = if client { SocketType::Dealer } else { SocketType::Router };
             let mut framing = Framing::passive(sender, &wire);
             framing.set_max(u32::MAX as usize);
-            match framing.next_frame(rest).map_err(|error| error.to_string())? {
+            match framing.next_frame(rest)? {
                 Progress::Frame { body, .. } => Ok((Some(0..body), body)),
                 Progress::Skip(n) => Ok((None, n.get())),
-                Progress::NeedMore(n) => Err(short(n.get())),
+                Progress::NeedMore(n) => Err(Stop::Short(n.get())),
             }
         })
     }
@@ -123,17 +127,16 @@ enum Place {
 }
 
 /// What a stream begins with.
-fn place(rest: &[u8]) -> Result<Place, String> {
-    let cut = |missing: usize| short(missing);
+fn place(rest: &[u8]) -> Result<Place, Stop> {
     if rest.first() != Some(&0xff) {
-        let place = match zmtp::is_inside(rest).map_err(cut)? {
+        let place = match zmtp::is_inside(rest).map_err(Stop::Short)? {
             true => Place::Units(Version::V3),
-            false if zmtp::is_version_1(rest).map_err(cut)? => Place::Identity(Version::V1),
+            false if zmtp::is_version_1(rest).map_err(Stop::Short)? => Place::Identity(Version::V1),
             false => Place::Plain,
         };
         return Ok(place);
     }
-    let signature = rest.get(..SIGNATURE_LEN).ok_or_else(|| short(SIGNATURE_LEN - rest.len()))?;
+    let signature = rest.get(..SIGNATURE_LEN).ok_or_else(|| Stop::Short(SIGNATURE_LEN - rest.len()))?;
     if signature[9] & 1 == 0 {
         return Ok(Place::Identity(Version::V1));
     }
@@ -145,34 +148,34 @@ fn place(rest: &[u8]) -> Result<Place, String> {
 }
 
 /// A greeting, of which nothing else follows in 1.0.
-fn greeting(rest: &[u8], version: Version, at: &mut Place) -> Result<(Option<Range<usize>>, usize), String> {
+fn greeting(rest: &[u8], version: Version, at: &mut Place) -> Result<(Option<Range<usize>>, usize), Stop> {
     let (len, next) = match version {
         Version::V3 => {
-            zmtp::check_greeting(rest).map_err(|error| error.to_string())?;
+            zmtp::check_greeting(rest)?;
             (GREETING_LEN, Place::Units(version))
         }
         Version::V2 => (OLD_GREETING_LEN, Place::Identity(version)),
         Version::V1 => (SIGNATURE_LEN, Place::Units(version)),
     };
-    *at = next;
-    match rest.len().checked_sub(len) {
-        Some(_) => Ok((Some(0..len), len)),
-        None => Err(short(len - rest.len())),
+    if rest.len() < len {
+        return Err(Stop::Short(len - rest.len()));
     }
+    *at = next;
+    Ok((Some(0..len), len))
 }
 
 /// One unit: a command as a whole, of a message its body.
-fn unit(rest: &[u8], version: Version) -> Result<(Option<Range<usize>>, usize), String> {
-    let head = UnitHead::read_as(version, rest).map_err(|error| error.to_string())?.map_err(short)?;
+fn unit(rest: &[u8], version: Version) -> Result<(Option<Range<usize>>, usize), Stop> {
+    let head = UnitHead::read_as(version, rest)?.map_err(Stop::Short)?;
     let end = usize::try_from(head.len).ok().and_then(|len| len.checked_add(head.head));
     let end = end.filter(|end| *end <= rest.len());
     let end = end.ok_or_else(|| {
-        short(usize::try_from(head.len).unwrap_or(usize::MAX).saturating_sub(rest.len() - head.head))
+        Stop::Short(usize::try_from(head.len).unwrap_or(usize::MAX).saturating_sub(rest.len() - head.head))
     })?;
     match head {
         // In front of what a REQ socket sends, and of what it is answered.
         UnitHead { more: true, len: 0, .. } => Ok((None, end)),
-        UnitHead { more: true, .. } => Err("a message of several frames, expected one".into()),
+        UnitHead { more: true, .. } => Err(Stop::Wrong("a message of several frames, expected one".into())),
         UnitHead { command: true, .. } => Ok((Some(0..end), end)),
         head => Ok((Some(head.head..end), end)),
     }
@@ -182,10 +185,6 @@ fn unit(rest: &[u8], version: Version) -> Result<(Option<Range<usize>>, usize), 
 fn is_message(body: &[u8]) -> bool {
     let starts: [&[u8]; 3] = [b"\xa7request", b"\xa8response", b"\xa6update"];
     starts.iter().any(|start| body.starts_with(start))
-}
-
-fn short(missing: usize) -> String {
-    format!("{missing} more bytes expected before the end of the stream")
 }
 
 /// A greeting or a command, as a whole.

@@ -1,12 +1,15 @@
 //! opcode's messages.
 
+mod follow;
+
 use crate::explain::{Explainer, plain};
 use crate::protocol::{Cutter, Entry, Fields, Problem, Protocol, Shown, frame_cutter, show_text, to_bytes};
 use serde_json::{Value, json};
 use voxwire_core::{List, Message};
 use voxwire_opcode::{CLIENT_LIMITS, CallRequest, Packet, Text, Wire};
 
-pub(crate) const ENTRY: Entry = Entry { name: "opcode", start: |_| Ok(Box::new(Opcode::new())) };
+pub(crate) const ENTRY: Entry =
+    Entry { name: "opcode", start: |_| Ok(Box::new(Opcode::new())), follows: Some(&follow::FOLLOWS) };
 
 #[derive(Debug)]
 struct Opcode {

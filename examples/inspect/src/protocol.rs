@@ -1,6 +1,8 @@
 //! What a protocol's module provides, and what they share.
 
 use crate::explain::Explainer;
+use crate::follow::Follows;
+use core::fmt;
 use core::ops::Range;
 use serde_json::{Value, json};
 use voxwire_core::{DecodeError, EncodeError, FrameError, Framing, Message, Progress};
@@ -12,6 +14,8 @@ pub(crate) struct Entry {
     pub(crate) name: &'static str,
     /// Fails where the dialect does not say enough.
     pub(crate) start: fn(Dialect) -> Result<Box<dyn Protocol>, &'static str>,
+    /// How its conversations are followed; `None` where nothing tells them from others.
+    pub(crate) follows: Option<&'static Follows>,
 }
 
 /// What the command line says of the bytes, where a protocol leaves it open.
@@ -25,8 +29,9 @@ pub(crate) struct Dialect {
     pub(crate) byte_order: Order,
 }
 
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Side {
+/// Who sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Side {
     Client,
     Server,
 }
@@ -37,6 +42,15 @@ pub(crate) enum Order {
     Be,
     /// Little-endian.
     Le,
+}
+
+impl Side {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+        }
+    }
 }
 
 impl Dialect {
@@ -66,12 +80,35 @@ pub(crate) trait Protocol {
 
     /// Cuts units from the start of a stream, one call after the other. A protocol of datagrams has no streams.
     fn cutter(&self) -> Cutter {
-        Box::new(|_| Err("not a stream: each packet stands for itself".into()))
+        Box::new(|_| Err(Stop::Wrong("not a stream: each packet stands for itself".into())))
     }
 }
 
 /// Returns where the message lies in the next unit, if it is one, and the unit's length.
-pub(crate) type Cutter = Box<dyn FnMut(&[u8]) -> Result<(Option<Range<usize>>, usize), String>>;
+pub(crate) type Cutter = Box<dyn FnMut(&[u8]) -> Result<(Option<Range<usize>>, usize), Stop>>;
+
+/// Why no unit was cut.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// At least so many bytes are missing.
+    Short(usize),
+    Wrong(String),
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short(missing) => write!(f, "{missing} more bytes expected before the end of the stream"),
+            Self::Wrong(text) => f.write_str(text),
+        }
+    }
+}
+
+impl From<FrameError> for Stop {
+    fn from(error: FrameError) -> Self {
+        Self::Wrong(error.to_string())
+    }
+}
 
 /// What is wrong with bytes.
 #[derive(Debug)]
@@ -115,8 +152,8 @@ pub(crate) fn frame_cutter(mut framing: impl Framing + 'static) -> Cutter {
     Box::new(move |stream| match framing.next_frame(stream) {
         Ok(Progress::Frame { header, body }) => Ok((Some(header..header + body), header + body)),
         Ok(Progress::Skip(n)) => Ok((None, n.get())),
-        Ok(Progress::NeedMore(n)) => Err(format!("{n} more bytes expected before the end of the stream")),
-        Err(error) => Err(error.to_string()),
+        Ok(Progress::NeedMore(n)) => Err(Stop::Short(n.get())),
+        Err(error) => Err(error.into()),
     })
 }
 

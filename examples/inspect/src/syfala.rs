@@ -1,5 +1,7 @@
 //! syfala's messages.
 
+mod follow;
+
 use crate::explain::{Explainer, plain};
 use crate::protocol::{Entry, Fields, Problem, Protocol, Shown, to_bytes};
 use core::num::NonZeroU32;
@@ -9,8 +11,11 @@ use voxwire_syfala::{
     Audio, ClientMessage, Format, Formats, LIMITS, SampleRate, SampleType, ServerMessage, Wire,
 };
 
-pub(crate) const ENTRY: Entry =
-    Entry { name: "syfala", start: |dialect| Ok(Box::new(Syfala::new(dialect.is_from_client()?))) };
+pub(crate) const ENTRY: Entry = Entry {
+    name: "syfala",
+    start: |dialect| Ok(Box::new(Syfala::new(dialect.is_from_client()?))),
+    follows: Some(&follow::FOLLOWS),
+};
 
 #[derive(Debug)]
 struct Syfala {

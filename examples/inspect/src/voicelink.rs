@@ -1,5 +1,7 @@
 //! voicelink's messages.
 
+mod follow;
+
 use crate::explain::{Explainer, plain};
 use crate::protocol::{
     Cutter, Entry, Fields, Order, Problem, Protocol, Shown, frame_cutter, show_text, to_bytes,
@@ -16,6 +18,7 @@ pub(crate) const ENTRY: Entry = Entry {
             Order::Le => ByteOrder::LittleEndian,
         })))
     },
+    follows: Some(&follow::FOLLOWS),
 };
 
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use capture::Side::{self, Client};
 use kit::inspect;
 use numbers::Numbers;
 use serde_json::Value;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 
 const DOCUMENTS: [(&str, &str); 5] = [
     ("voicelink", include_str!("../../../proto-voicelink/PROTOCOL.md")),
@@ -178,4 +178,30 @@ fn c_09_the_table_says_what_is_there() {
             ">44 | 2 | c0 00 | samples | 2 bytes | - | On the wire"
         ]
     );
+}
+
+/// Colours are for terminals, and for those who want them.
+#[test]
+fn c_09_colours_are_printed_on_a_terminal_unless_no_color_is_set() {
+    let program = env!("CARGO_BIN_EXE_voxwire-inspect");
+    let command = format!("{program} decode --explain --protocol voicelink 000000060009");
+    let run = |variable: &str, value: &str| {
+        let output = Command::new("script")
+            .args(["-q", "-c", &command, "/dev/null"])
+            .env_remove("NO_COLOR")
+            .env("TERM", "xterm")
+            .env(variable, value)
+            .stdin(Stdio::null())
+            .output();
+        output.ok().map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let Some(coloured) = run("TERM", "xterm") else {
+        eprintln!("skipped: script, which makes a terminal, is not installed");
+        return;
+    };
+    assert!(coloured.contains("\x1b[31m") && coloured.contains("malformed"), "{coloured:?}");
+    for (variable, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        let plain = run(variable, value).unwrap();
+        assert!(!plain.contains('\x1b') && plain.contains("malformed"), "{plain:?}");
+    }
 }

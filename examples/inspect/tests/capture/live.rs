@@ -1,0 +1,108 @@
+//! A demonstration of all protocols, captured by `dumpcap` in a network of its own.
+
+use crate::capture;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const SCRIPT: &str = "
+ip link set lo up || exit 3
+dumpcap -q -i lo -w \"$1\" & dumpcap=$!
+n=0; until [ -s \"$1\" ] || [ $n = 100 ]; do sleep 0.1; n=$((n + 1)); done
+sleep 0.5
+\"$2\" --json demo --out \"$3\"; code=$?
+sleep 1; kill -INT $dumpcap; wait $dumpcap
+exit $code";
+
+/// The client, where it has been built beside the inspector.
+fn client() -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_BIN_EXE_voxwire-inspect")).with_file_name("voxwire-client");
+    path.exists().then_some(path)
+}
+
+/// Why there can be no capture.
+fn problem() -> Option<&'static str> {
+    let succeeds = |program: &str, arguments: &[&str]| {
+        Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+    };
+    if !succeeds("dumpcap", &["--version"]) {
+        return Some("dumpcap is not installed");
+    }
+    if !succeeds("unshare", &["-rn", "ip", "link", "set", "lo", "up"]) {
+        return Some("no network namespaces");
+    }
+    if !succeeds("unshare", &["-rn", "dumpcap", "-D"]) {
+        return Some("dumpcap may not capture");
+    }
+    client().is_none().then_some("voxwire-client is not built")
+}
+
+#[test]
+fn f_60_a_captured_demonstration_is_counted_as_the_programs_count() {
+    if let Some(problem) = problem() {
+        eprintln!("skipped: {problem}");
+        return;
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("capture-live");
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("demo.pcapng");
+    let _ = std::fs::remove_file(&file);
+    let output = Command::new("unshare")
+        .args(["-rn", "sh", "-c", SCRIPT, "sh"])
+        .args([&file, &client().unwrap(), &folder.join("out")])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let calls: Vec<Value> = text
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .filter(|object: &Value| object["event"] == "call")
+        .collect();
+    // On a busy machine a call may not be heard as it was said: it is counted all the same.
+    assert!(!calls.is_empty(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let shown = capture(&file, &["--messages", "0"]);
+    assert_eq!(shown.summary["malformed"], 0);
+    for call in &calls {
+        check(call, &shown.flows);
+    }
+}
+
+/// A voice of which as many messages were sent as the program says, in one direction of a flow of that protocol.
+fn check(call: &Value, flows: &[Value]) {
+    let name = call["protocol"].as_str().unwrap();
+    let protocol = name.split([':', ' ']).next().unwrap();
+    let (sent, heard) = (call["sent"].as_u64().unwrap(), call["heard"].as_u64().unwrap());
+    let of_protocol = flows.iter().filter(|flow| flow["protocol"] == protocol);
+    let voices: Vec<&Value> =
+        of_protocol.clone().filter_map(|flow| flow["voice"].as_array()).flatten().collect();
+    let count = |of: &dyn Fn(&Value) -> bool| {
+        voices
+            .iter()
+            .filter(|voice| of(voice))
+            .map(|voice| voice["messages"].as_u64().unwrap())
+            .collect::<Vec<_>>()
+    };
+    let any = count(&|_| true);
+    let about = format!("{name}: {sent} sent, {heard} heard, {any:?} captured");
+    match name {
+        // The sum of two speakers; one message of its own kind; round trips, which are no voice.
+        "msgpack: both to carol" => {}
+        "msgpack: message to carol" => {
+            let number = |flow: &Value| flow["messages"]["client"]["voice_msg"]["count"].as_u64();
+            assert_eq!(of_protocol.filter_map(number).sum::<u64>(), 1, "{about}");
+        }
+        _ if protocol == "echo" => {
+            let number = |flow: &Value| flow["messages"]["client"]["Request"]["count"].as_u64();
+            assert!(of_protocol.filter_map(number).any(|number| number == sent), "{about}");
+        }
+        // The program counts blocks of samples there, of which several are in a message.
+        "syfala: device to driver" => {
+            assert!(voices.iter().any(|voice| voice["from"] == "server" && voice["lost"] == 0), "{about}");
+        }
+        _ => {
+            assert!(any.contains(&sent), "{about}");
+            // Opcode's and syfala's listeners may leave before the last messages arrive.
+            assert!(any.contains(&heard) || any.iter().any(|n| *n > heard && n - heard < 10), "{about}");
+        }
+    }
+}

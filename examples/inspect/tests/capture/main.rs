@@ -1,0 +1,371 @@
+//! C-09, F-60: `capture` shows every message of every protocol once, whatever the link layer, the file and the segments, and counts
+//! what is missing.
+#![allow(missing_docs, clippy::unwrap_used, unreachable_pub, dead_code)]
+
+mod build;
+mod conversations;
+#[path = "../kit/mod.rs"]
+mod kit;
+mod live;
+#[path = "../wireshark/numbers.rs"]
+mod numbers;
+
+use build::{Format, Link, Trace, file};
+use conversations::Conversation;
+use kit::inspect;
+use numbers::Numbers;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+const PCAP: Format = Format::Pcap { big: false, nanos: false };
+
+/// All of a frame.
+const WHOLE: usize = usize::MAX;
+
+type Maker = fn() -> Vec<Conversation>;
+
+const PROTOCOLS: [(&str, Maker); 5] = [
+    ("voicelink", conversations::voicelink),
+    ("opcode", conversations::opcode),
+    ("msgpack", conversations::msgpack),
+    ("syfala", conversations::syfala),
+    ("dissonance", conversations::dissonance),
+];
+
+fn play(conversations: &[Conversation]) -> Trace {
+    let mut trace = Trace::default();
+    conversations.iter().for_each(|conversation| conversation.play(&mut trace));
+    trace
+}
+
+fn scratch(name: &str, bytes: &[u8]) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("capture-{name}"));
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+/// What is printed of a file: messages, flows, summary.
+struct Shown {
+    messages: Vec<Value>,
+    flows: Vec<Value>,
+    summary: Value,
+}
+
+fn capture(path: &Path, more: &[&str]) -> Shown {
+    let output = inspect(&[&["capture", "--json", path.to_str().unwrap()], more].concat(), "");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let objects: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (messages, others): (Vec<_>, Vec<_>) =
+        objects.into_iter().partition(|object| object.get("from").is_some());
+    let (flows, summary): (Vec<_>, Vec<_>) =
+        others.into_iter().partition(|object| object.get("summary").is_none());
+    Shown { messages, flows, summary: summary[0]["summary"].clone() }
+}
+
+impl Shown {
+    /// Messages of a conversation, but for those of the transport: who sent them, and what they are.
+    fn of(&self, conversation: &Conversation) -> Vec<(String, Result<Value, String>)> {
+        let client = conversation.ends[0].to_string();
+        let way = if conversation.is_tcp { "tcp" } else { "udp" };
+        let flow =
+            self.flows.iter().find(|flow| flow["client"] == client.as_str() && flow["transport"] == way);
+        let number = &flow.unwrap_or_else(|| panic!("{client}"))["flow"];
+        let messages = self.messages.iter().filter(|message| message["flow"] == *number);
+        let messages = messages
+            .filter(|message| !message["message"].as_str().is_some_and(|name| name.ends_with("hello")));
+        let one = |message: &Value| {
+            let from = message["from"].as_str().unwrap().to_owned();
+            match message.get("malformed") {
+                None => (from, Ok(json!([message["message"], message["fields"]]))),
+                Some(text) => (from, Err(text.as_str().unwrap().to_owned())),
+            }
+        };
+        messages.map(one).collect()
+    }
+
+    /// Every message is shown once, as `decode` shows it; those of one side in order.
+    fn check(&self, conversation: &Conversation, about: &str) {
+        let (shown, wanted) = (self.of(conversation), conversation.wanted());
+        for side in ["client", "server"] {
+            let shown: Vec<_> = shown.iter().filter(|(from, _)| from == side).collect();
+            let wanted: Vec<_> = wanted.iter().filter(|(from, _)| *from == side).collect();
+            assert_eq!(shown.len(), wanted.len(), "{about}: {side}: {shown:?}");
+            for ((_, shown), (_, wanted)) in shown.iter().zip(wanted) {
+                match (shown, wanted) {
+                    (Ok(shown), Ok(wanted)) => {
+                        assert_eq!(*shown, json!([wanted["message"], wanted["fields"]]), "{about}");
+                    }
+                    (Err(shown), Err(wanted)) => assert!(wanted.contains(shown.as_str()), "{about}: {shown}"),
+                    (shown, wanted) => panic!("{about}: {shown:?}, but {wanted:?}"),
+                }
+            }
+        }
+    }
+
+    fn voices(&self) -> Vec<String> {
+        let voices = self.flows.iter().filter_map(|flow| flow["voice"].as_array()).flatten();
+        let line = |voice: &Value| {
+            let jitter =
+                voice["jitter_ms"].as_f64().map_or_else(|| "?".into(), |jitter| format!("{jitter:.3}"));
+            let speaker = voice["speaker"].as_str().unwrap();
+            format!("{speaker}: {} heard, {} lost, jitter {jitter}", voice["messages"], voice["lost"])
+        };
+        voices.map(line).collect()
+    }
+}
+
+/// The captures in the tree are what the tests make: these always run.
+#[test]
+fn c_09_every_message_of_every_protocol_is_shown_once() {
+    for (name, make) in PROTOCOLS {
+        let conversations = make();
+        let format = Format::Pcapng { big: false, binary: false };
+        let bytes = file(&play(&conversations), Link::Ethernet, format, WHOLE);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/captures/{name}.pcapng"));
+        if std::env::var_os("VOXWIRE_BLESS").is_some() {
+            std::fs::write(&path, &bytes).unwrap();
+        }
+        assert!(std::fs::read(&path).unwrap() == bytes, "{name}: VOXWIRE_BLESS=1 writes it again");
+        let shown = capture(&path, &[]);
+        conversations.iter().for_each(|conversation| shown.check(conversation, name));
+        assert_eq!(shown.flows.len(), conversations.len(), "{name}");
+        assert!(shown.flows.iter().all(|flow| flow["protocol"] == name), "{name}");
+    }
+}
+
+#[test]
+fn f_60_loss_and_jitter_of_voice_are_shown_for_each_speaker() {
+    let voices = |make: Maker| {
+        let bytes = file(&play(&make()), Link::Ethernet, PCAP, WHOLE);
+        capture(&scratch("voices.pcap", &bytes), &["--messages", "0"]).voices()
+    };
+    assert_eq!(
+        voices(conversations::voicelink),
+        ["alice: 5 heard, 0 lost, jitter 4.550", "to alice: 5 heard, 0 lost, jitter 4.550"]
+    );
+    assert_eq!(
+        voices(conversations::syfala),
+        ["to output 0: 6 heard, 0 lost, jitter 7.102", "of input 0: 5 heard, 1 lost, jitter 7.412"]
+    );
+    let dissonance = voices(conversations::dissonance);
+    assert!(dissonance.iter().any(|line| line.starts_with("alice: ")), "{dissonance:?}");
+}
+
+#[test]
+fn f_60_link_layers_and_file_formats_make_no_difference() {
+    let mut conversations = [conversations::opcode(), conversations::syfala()].concat();
+    // The second half over IPv6.
+    for conversation in conversations.iter_mut().skip(2) {
+        conversation.ends = conversation.ends.map(|end| {
+            format!("[fd00::{}]:{}", end.ip().to_string().split('.').next_back().unwrap(), end.port())
+                .parse()
+                .unwrap()
+        });
+    }
+    let trace = play(&conversations);
+    let first = build::START as f64 / 1e9;
+    for link in Link::ALL {
+        for format in Format::ALL {
+            let about = format!("{link:?} {format:?}");
+            let shown = capture(&scratch("formats.pcap", &file(&trace, link, format, WHOLE)), &[]);
+            assert_eq!(shown.flows.len(), conversations.len(), "{about}");
+            assert!(
+                (shown.flows[0]["first"].as_f64().unwrap() - first).abs() < 1e-5,
+                "{about}: {}",
+                shown.flows[0]
+            );
+            if link == Link::Ethernet || format == PCAP {
+                conversations.iter().for_each(|conversation| shown.check(conversation, &about));
+            }
+            assert_eq!(shown.summary["malformed"], 0, "{about}");
+        }
+    }
+}
+
+/// How a stream is cut into segments.
+#[derive(Debug, Clone, Copy)]
+enum Cut {
+    Bytes,
+    Ragged,
+    Twice,
+    Swapped,
+}
+
+#[test]
+fn f_60_segments_may_be_of_any_size_come_twice_and_in_any_order() {
+    for (name, make) in PROTOCOLS {
+        for cut in [Cut::Bytes, Cut::Ragged, Cut::Twice, Cut::Swapped] {
+            let conversations: Vec<_> =
+                make().into_iter().filter(|conversation| conversation.is_tcp).collect();
+            let mut trace = Trace::default();
+            for conversation in &conversations {
+                segments(conversation, cut, &mut trace);
+            }
+            if conversations.is_empty() {
+                continue;
+            }
+            let about = format!("{name} {cut:?}");
+            let shown = capture(
+                &scratch("segments.pcap", &file(&trace, Link::Raw, PCAP, WHOLE)),
+                &["--messages", "100000"],
+            );
+            conversations.iter().for_each(|conversation| shown.check(conversation, &about));
+        }
+    }
+}
+
+fn segments(conversation: &Conversation, cut: Cut, trace: &mut Trace) {
+    let mut tcp = trace.connect(conversation.ends[0], conversation.ends[1]);
+    let mut numbers = Numbers(9);
+    for run in conversation.sent.chunk_by(|a, b| a.end == b.end) {
+        let end = run[0].end;
+        let stream: Vec<u8> = run.iter().flat_map(|sent| sent.unit.clone()).collect();
+        let mut rest = &stream[..];
+        let mut parts = Vec::new();
+        while !rest.is_empty() {
+            let len = match cut {
+                Cut::Bytes => 1,
+                _ => 1 + numbers.below(100),
+            };
+            let (part, after) = rest.split_at(len.min(rest.len()));
+            let sequence = tcp.sequence[end];
+            tcp.sequence[end] = sequence.wrapping_add(u32::try_from(part.len()).unwrap());
+            parts.push((sequence, part));
+            rest = after;
+        }
+        if matches!(cut, Cut::Swapped) {
+            parts.chunks_mut(3).for_each(<[_]>::reverse);
+        }
+        for (sequence, part) in parts {
+            for _ in 0..if matches!(cut, Cut::Twice) { 2 } else { 1 } {
+                trace.segment(&tcp, end, sequence, part, (false, true));
+            }
+        }
+    }
+}
+
+/// What is not in the capture is counted; what comes behind it is shown.
+#[test]
+fn f_60_gaps_cost_no_more_than_the_messages_in_them() {
+    let conversation = &conversations::voicelink()[0];
+    let whole = play(core::slice::from_ref(conversation));
+    let total = conversation.sent.len();
+    // Without the fifth message (of seven segments before it three open the connection), and without the first nine packets.
+    let mut gap = whole.clone();
+    gap.packets.remove(3 + 4);
+    let shown = capture(&scratch("gap.pcap", &file(&gap, Link::Raw, PCAP, WHOLE)), &[]);
+    assert_eq!(shown.messages.len(), total - 1);
+    let streams = &shown.flows[0]["streams"];
+    assert_eq!((&streams["server"]["gaps"], &streams["server"]["missing_bytes"]), (&json!(1), &json!(1926)));
+    let mut late = whole.clone();
+    late.packets.drain(..9);
+    let shown = capture(&scratch("late.pcap", &file(&late, Link::Raw, PCAP, WHOLE)), &[]);
+    assert_eq!(shown.messages.len(), total - 6);
+    assert_eq!(
+        (&shown.flows[0]["client"], &shown.flows[0]["protocol"]),
+        (&json!("10.0.0.1:50001"), &json!("voicelink"))
+    );
+    // Only the first 100 bytes of each frame: the short messages are whole.
+    let shown = capture(&scratch("snap.pcap", &file(&whole, Link::Raw, PCAP, 100)), &[]);
+    assert_eq!(shown.messages.len(), total - 10);
+    assert_eq!(shown.flows[0]["streams"]["client"]["gaps"], 5);
+}
+
+/// The ports are used again.
+#[test]
+fn f_60_another_connection_of_the_same_ports_is_another_flow() {
+    let conversation = &conversations::opcode()[0];
+    let mut trace = Trace::default();
+    conversation.play(&mut trace);
+    trace.offset = 1 << 20;
+    conversation.play(&mut trace);
+    let shown = capture(&scratch("again.pcap", &file(&trace, Link::Raw, PCAP, WHOLE)), &[]);
+    assert_eq!((shown.flows.len(), shown.messages.len()), (2, 2 * conversation.sent.len()));
+}
+
+#[test]
+fn f_60_no_file_makes_it_panic() {
+    let mut numbers = Numbers(5);
+    let files: Vec<Vec<u8>> = PROTOCOLS
+        .iter()
+        .zip([PCAP, Format::Pcapng { big: true, binary: true }].into_iter().cycle())
+        .map(|((_, make), format)| file(&play(&make()), Link::Ethernet, format, WHOLE))
+        .collect();
+    for round in 0..300 {
+        let mut bytes = files[round % files.len()].clone();
+        for _ in 0..=numbers.below(8) {
+            let at = numbers.below(bytes.len());
+            match numbers.below(6) {
+                0 => bytes.truncate(at.max(1)),
+                1 => bytes[at] = 0xff,
+                2 => bytes.splice(at..at, [0; 3]).for_each(drop),
+                3 => bytes.drain(at..(at + 5).min(bytes.len())).for_each(drop),
+                _ => bytes[at] = u8::try_from(numbers.below(256)).unwrap(),
+            }
+        }
+        let path = scratch("hostile.pcap", &bytes);
+        let output = inspect(&["capture", "--messages", "3", path.to_str().unwrap()], "");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            matches!(output.status.code(), Some(0 | 1)) && !error.contains("panicked"),
+            "{round}: {error}"
+        );
+    }
+    for (bytes, expected) in
+        [(&b""[..], "neither pcap nor pcapng"), (b"GET / HTTP/1.1", "neither pcap nor pcapng")]
+    {
+        let output = inspect(&["capture", scratch("no.pcap", bytes).to_str().unwrap()], "");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && error.contains(expected), "{error}");
+    }
+    let short = &files[0][..files[0].len() - 10];
+    let output = inspect(&["capture", scratch("short.pcap", short).to_str().unwrap()], "");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && error.contains("ends inside of a block"), "{error}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("total: "));
+}
+
+#[test]
+fn f_60_each_flag_of_capture_does_what_it_says() {
+    let conversations = [conversations::opcode(), conversations::syfala()].concat();
+    let path = scratch("flags.pcap", &file(&play(&conversations), Link::Null, PCAP, WHOLE));
+    let all = capture(&path, &[]);
+    let (flows, total) = (all.flows.len(), all.messages.len());
+    assert_eq!((flows, &all.summary["messages"], &all.summary["shown"]), (4, &json!(total), &json!(total)));
+    assert_eq!(capture(&path, &["--messages", "7"]).messages.len(), 7);
+    assert_eq!(capture(&path, &["--messages", "0"]).summary["messages"], total);
+    let of_flow = all.messages.iter().filter(|message| message["flow"] == 2).count();
+    assert_eq!(capture(&path, &["--flow", "2"]).messages.len(), of_flow);
+    let syfala = capture(&path, &["--protocol", "syfala"]);
+    assert!(
+        syfala.messages.iter().all(|message| message["protocol"] == "syfala") && !syfala.messages.is_empty()
+    );
+    assert_eq!(syfala.summary["other_flows"], 3);
+    let few = capture(&path, &["--max-flows", "1"]);
+    assert_eq!(few.flows.len(), 1);
+    assert!(few.summary["ignored_packets"].as_u64().unwrap() > 0);
+    // Only one byte each, on no known port: a person has to say what it is.
+    let mut quiet = conversations::syfala().remove(0);
+    quiet.ends[1].set_port(7000);
+    quiet.sent.retain(|sent| sent.unit.len() == 1);
+    let path = scratch("port.pcap", &file(&play(&[quiet.clone()]), Link::Raw, PCAP, WHOLE));
+    assert_eq!(capture(&path, &[]).messages.len(), 0);
+    assert_eq!(capture(&path, &["--protocol", "syfala", "--port", "7000"]).messages.len(), quiet.sent.len());
+    let usage = [&["--port", "7000"][..], &["--protocol", "any-msgpack"]];
+    for flags in usage {
+        let output = inspect(&[&["capture", path.to_str().unwrap()], flags].concat(), "");
+        assert_eq!(output.status.code(), Some(2), "{flags:?}");
+    }
+}
+
+#[test]
+fn f_60_lines_for_people_have_80_columns() {
+    for (_, make) in PROTOCOLS {
+        let path = scratch("lines.pcap", &file(&play(&make()), Link::Cooked2, PCAP, WHOLE));
+        let output = inspect(&["capture", path.to_str().unwrap()], "");
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(text.contains("flow 1: ") && text.contains("total: "), "{text}");
+    }
+}
