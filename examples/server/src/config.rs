@@ -1,5 +1,6 @@
 //! Settings: defaults, then the file, then the environment, then the flags. All have the same names.
 
+use crate::control::{ControlSettings, Ctl};
 use crate::given::{self, Given};
 use crate::logging::{LogFormat, LogLevel};
 use crate::protocols::{self, Protocol, Section, Sections};
@@ -66,6 +67,19 @@ pub struct Flags {
     /// How long a request to the status page and its answer may take [default: 10].
     #[arg(long, value_name = "N", hide_short_help = true)]
     http_seconds: Option<u64>,
+    /// Serve the control API beside the status page, for those with a token of this file. The environment variable
+    /// VOXWIRE_CONTROL_TOKEN can hold a token instead.
+    #[arg(long, value_name = "FILE")]
+    control_token_file: Option<PathBuf>,
+    /// Make a local socket for `voxwire-server ctl`, which needs no token.
+    #[arg(long, value_name = "PATH")]
+    control_socket: Option<PathBuf>,
+    /// Where events are sent to, by POST.
+    #[arg(long, value_name = "URL[,URL..]", value_delimiter = ',', hide_short_help = true)]
+    control_webhooks: Option<Vec<String>>,
+    /// Who texts of operators come from [default: server].
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
+    control_say_as: Option<String>,
     /// Speak TLS, with this certificate chain (PEM).
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -133,6 +147,8 @@ pub enum Command {
     /// Print the manual page, in roff.
     #[command(hide = true)]
     Man,
+    /// Control a running server by its local socket.
+    Ctl(Ctl),
 }
 
 /// How to behave where the safe thing and what original programs do differ.
@@ -218,6 +234,8 @@ pub struct Config {
     pub http_connections: usize,
     /// How long a request of the status page and its answer may take together: 10 s.
     pub http_deadline: Duration,
+    /// Control by operators: off.
+    pub control: ControlSettings,
     /// Certificate chain and key.
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Whether secrets may travel in the clear beyond loopback.
@@ -284,6 +302,7 @@ impl Default for Config {
             http: Wanted::IfFree(DEFAULT_HTTP),
             http_connections: 64,
             http_deadline: Duration::from_secs(10),
+            control: ControlSettings::default(),
             tls: None,
             allow_plain: false,
             encrypted_only: false,
@@ -384,6 +403,11 @@ impl Config {
         set(&mut config.data, data);
         config.sections.apply_flags(&protocols).map_err(|error| Error::Usage(error.to_string()))?;
         set(&mut config.http, http.map(Wanted::from));
+        set(&mut config.control.token_file, flags.control_token_file.clone().map(Some));
+        set(&mut config.control.socket, flags.control_socket.clone().map(Some));
+        set(&mut config.control.webhooks, flags.control_webhooks.clone());
+        set(&mut config.control.say_as, flags.control_say_as.clone());
+        config.control.read_environment();
         if let Some(profile) = profile {
             config.profile = profile;
             // The flag is for all of them.
@@ -465,6 +489,10 @@ impl Config {
         set(&mut self.http, file.http.map(Wanted::from));
         set(&mut self.http_connections, file.http_connections);
         set(&mut self.http_deadline, file.http_seconds.map(Duration::from_secs));
+        set(&mut self.control.token_file, file.control_token_file.map(Some));
+        set(&mut self.control.socket, file.control_socket.map(Some));
+        set(&mut self.control.webhooks, file.control_webhooks);
+        set(&mut self.control.say_as, file.control_say_as);
         set(&mut self.allow_plain, file.allow_plain);
         set(&mut self.encrypted_only, file.encrypted_only);
         set(&mut self.profile, file.profile);
@@ -495,6 +523,7 @@ impl Config {
             .and_then(|()| within("per-address", self.per_address, CONNECTIONS))
             .and_then(|()| within("udp-sockets", self.udp_sockets, UDP_SOCKETS))
             .map_err(Error::Usage)?;
+        self.check_control()?;
         for (protocol, section) in self.sections.iter() {
             let name = protocol.name();
             section.check(self).map_err(|why| Error::Usage(format!("{name}: {why}")))?;
@@ -522,6 +551,23 @@ impl Config {
         match self.udp_sockets {
             0 => std::thread::available_parallelism().map_or(1, |cores| cores.get().min(8)),
             sockets => sockets,
+        }
+    }
+
+    fn check_control(&self) -> Result<(), Error> {
+        self.control.check().map_err(|why| Error::Usage(format!("control: {why}")))?;
+        if !self.control.has_tokens() {
+            return Ok(());
+        }
+        match self.http.address() {
+            None => Err(Error::Usage(
+                "control: the HTTP API is served beside the status page: use http, or only the socket".into(),
+            )),
+            Some(address) if !address.ip().is_loopback() && !self.allow_plain => Err(Error::Usage(format!(
+                "control: the token would travel in the clear on {address}: put a TLS terminator before the status page, \
+                 or say --allow-plain"
+            ))),
+            Some(_) => Ok(()),
         }
     }
 
@@ -614,6 +660,10 @@ struct File {
     http: Option<Http>,
     http_connections: Option<usize>,
     http_seconds: Option<u64>,
+    control_token_file: Option<PathBuf>,
+    control_socket: Option<PathBuf>,
+    control_webhooks: Option<Vec<String>>,
+    control_say_as: Option<String>,
     tls_cert: Option<PathBuf>,
     tls_key: Option<PathBuf>,
     allow_plain: Option<bool>,

@@ -1,9 +1,11 @@
 //! Dissonance: which rooms there are, and what goes into the log.
 
+mod control;
 mod settings;
 
 use crate::Error;
 use crate::config::{Config, Profile};
+use crate::control::{Control, Controlled};
 use crate::figure::Figure;
 use crate::logging::{EventName, peer_span};
 use crate::names::{Who, quoted};
@@ -22,6 +24,7 @@ fn start(
     config: &Config,
     dissonance: &Dissonance,
     listeners: Vec<Listener>,
+    control: Option<Arc<Control>>,
 ) -> Result<HubService<Server>, Error> {
     let Dissonance { rooms, rooms_only, token, max_rooms, .. } = dissonance.clone();
     let defaults = match config.profile_of(Protocol::DISSONANCE) {
@@ -54,8 +57,9 @@ fn start(
     let listeners = listeners.into_iter().map(with_token).collect();
     // A newcomer is told of every client at once: some fifty bytes for each.
     let settings = HubSettings { max_queued: 2 * 1024 * 1024, ..hub_settings(config, Protocol::DISSONANCE) };
-    let hub = Hub::spawn(listeners, server, Log(refusals.clone()), settings);
-    Ok(HubService { protocol: Dissonance::NAME, hub, figures, refusals })
+    let handler = Controlled::new(Log(refusals.clone()), Dissonance::NAME, control);
+    let hub = Hub::spawn(listeners, server, handler, settings);
+    Ok(HubService { protocol: Dissonance::NAME, hub, moderator: Some(|hub| hub), figures, refusals })
 }
 
 /// What is counted.

@@ -71,7 +71,7 @@ impl Section for Echo {
         });
         let hub = Hub::spawn(vec![listener], server, Log, hub_settings(config, Protocol::of::<Self>()));
         let refusals = Arc::new(Refusals::new(Self::NAME, &[]));
-        Ok(Box::new(HubService { protocol: Self::NAME, hub, figures, refusals }))
+        Ok(Box::new(HubService { protocol: Self::NAME, hub, moderator: None, figures, refusals }))
     }
 }
 

@@ -66,6 +66,9 @@ pub enum Error {
         /// The system's reason.
         error: io::Error,
     },
+    /// A running server does not do what it is asked.
+    #[error("{0}")]
+    Refused(String),
     /// The system's.
     #[error(transparent)]
     Io(#[from] io::Error),

@@ -16,9 +16,10 @@ const PREFIX: &str = "VOXWIRE_";
 const SECRETS: [&str; 3] = ["accounts", "secrets", "token"];
 
 /// What other programs of the family read, and what an orchestrator makes of a service of this name.
-const OTHERS: [&str; 10] = [
+const OTHERS: [&str; 11] = [
     "VOXWIRE_ATTACK_",
     "VOXWIRE_CONFIG",
+    "VOXWIRE_CONTROL_TOKEN",
     "VOXWIRE_FUZZ_",
     "VOXWIRE_MONO_",
     "VOXWIRE_PASSWORD",

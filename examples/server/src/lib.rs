@@ -3,6 +3,7 @@
 
 mod certificate;
 mod config;
+mod control;
 mod defaults;
 pub mod descriptors;
 mod dissonance;
@@ -26,6 +27,7 @@ mod voicelink;
 pub use {
     certificate::MakeCertificate,
     config::{Command, Config, Flags, Http, Profile, Source, Wanted, unknown_variables},
+    control::{ControlSettings, Ctl},
     defaults::default_config,
     dissonance::{DEFAULT_QUIC_PORT, Dissonance},
     error::Error,

@@ -57,6 +57,7 @@ fn main() -> ExitCode {
             let rendered = clap_mangen::Man::new(Flags::command()).render(&mut page);
             rendered.map_err(Error::from).and_then(|()| print(&page))
         }
+        Some(Command::Ctl(ctl)) => ctl.run(&mut std::io::stdout().lock()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -124,6 +125,7 @@ async fn serve(mut config: Config, mut asked: Asked, flags: &Flags, log: &Log) -
     loop {
         tokio::select! {
             _ = &mut asked.end => break,
+            () = running.asked_to_end() => break,
             Some(()) = asked.reload.recv() => {
                 notify(State::Reloading);
                 tokio::select! {

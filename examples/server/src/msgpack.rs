@@ -1,6 +1,7 @@
 //! msgpack: accounts and what has to outlive the server.
 
 mod checks;
+mod control;
 mod job;
 mod login_queue;
 mod mail;
@@ -16,6 +17,7 @@ mod undeleted;
 
 use crate::Error;
 use crate::config::{Config, Profile};
+use crate::control::{Control, Controlled, Moderator};
 use crate::figure::Figure;
 use crate::logging::{Address, EventName, peer_span};
 use crate::names::Who;
@@ -35,6 +37,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use storage::StorageHandle;
 use store::{Quotas, Store};
+pub(crate) use store::{create_folder, open_private};
 use voxwire_core::{Clock, Handler, Instant, Limits, PeerId, Session};
 use voxwire_msgpack::{
     Code, Server, ServerCommand, ServerEvent, ServerMessage, ServerSettings, ServerStats, Text, Ticket,
@@ -51,7 +54,12 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const NEVER: Duration = DAY.saturating_mul(36_525);
 
 /// Opens the database, and starts serving on `listener`.
-fn start(config: &Config, msgpack: &Msgpack, listener: Listener) -> Result<Hosted, Error> {
+fn start(
+    config: &Config,
+    msgpack: &Msgpack,
+    listener: Listener,
+    control: Option<Arc<Control>>,
+) -> Result<Hosted, Error> {
     let settings = session_settings(config, msgpack);
     let store = open_store(config, msgpack, &settings)?;
     let mut server = Server::new(settings, getrandom::u64().unwrap_or_default(), digest);
@@ -72,6 +80,7 @@ fn start(config: &Config, msgpack: &Msgpack, listener: Listener) -> Result<Hoste
         kept: AtomicU64::new(0),
         transactions: Transactions::default(),
         hashes: Histogram::default(),
+        control: control.clone(),
     });
     let storage = StorageHandle::start(store, config, hasher, logins.clone(), shared.clone())?;
     let registrar = Registrar {
@@ -86,7 +95,7 @@ fn start(config: &Config, msgpack: &Msgpack, listener: Listener) -> Result<Hoste
         max_queued: 64 << 20,
         ..hub_settings(config, Protocol::MSGPACK)
     };
-    let hub = Hub::spawn(vec![listener], server, registrar, hub);
+    let hub = Hub::spawn(vec![listener], server, Controlled::new(registrar, Msgpack::NAME, control), hub);
     let hosted = Hosted { hub: hub.clone(), storage, shared: shared.clone() };
     let _ = shared.hub.set(hub);
     Ok(hosted)
@@ -232,6 +241,8 @@ pub(crate) struct Shared {
     transactions: Transactions,
     /// How long passwords take to be hashed.
     hashes: Histogram,
+    /// Told who logs in.
+    control: Option<Arc<Control>>,
 }
 
 /// What the database takes, and whether it takes anything.
@@ -359,6 +370,10 @@ impl Service for Hosted {
 
     fn set_max_connections(&self, most: usize) {
         self.hub.set_max_connections(most);
+    }
+
+    fn moderator(&self) -> Option<&dyn Moderator> {
+        Some(&self.hub)
     }
 
     fn figures(&self) -> Vec<Figure> {

@@ -1,9 +1,11 @@
 //! opcode: who may have which name, and what goes into the log.
 
+mod control;
 mod settings;
 
 use crate::Error;
 use crate::config::{Config, Profile};
+use crate::control::{Control, Controlled};
 use crate::figure::Figure;
 use crate::logging::{Address, EventName, peer_span, seconds};
 use crate::names::{Who, by_key};
@@ -23,7 +25,12 @@ use voxwire_opcode::{
 use voxwire_transport::{Handle, Hub, HubSettings, Listener};
 
 /// Starts serving on `listener`.
-fn start(config: &Config, opcode: &Opcode, listener: Listener) -> Result<HubService<Server>, Error> {
+fn start(
+    config: &Config,
+    opcode: &Opcode,
+    listener: Listener,
+    control: Option<Arc<Control>>,
+) -> Result<HubService<Server>, Error> {
     let Opcode { trust_host, ref relay, relay_ports, ref secrets, secrets_only, .. } = *opcode;
     let seed = getrandom::u64().unwrap_or_default();
     let defaults = match config.profile_of(Protocol::OPCODE) {
@@ -60,8 +67,8 @@ fn start(config: &Config, opcode: &Opcode, listener: Listener) -> Result<HubServ
     };
     let mut server = Server::new(settings, seed);
     server.exempt(&config.proxies);
-    let hub = Hub::spawn(vec![listener], server, policy, hub);
-    Ok(HubService { protocol: Opcode::NAME, hub, figures, refusals })
+    let hub = Hub::spawn(vec![listener], server, Controlled::new(policy, Opcode::NAME, control), hub);
+    Ok(HubService { protocol: Opcode::NAME, hub, moderator: Some(|hub| hub), figures, refusals })
 }
 
 /// What is counted.

@@ -2,6 +2,7 @@
 
 use crate::certificate::Certificates;
 use crate::config::{Config, Wanted};
+use crate::control::{self, Control, Moderator, Socket, SocketFile};
 use crate::figure::Figure;
 use crate::protocols::Protocol;
 use crate::refusals::Refusals;
@@ -49,6 +50,11 @@ pub(crate) trait Service: Send + Sync + fmt::Debug {
     /// How many there may be from now on.
     fn set_max_connections(&self, _most: usize) {}
 
+    /// Its clients, for control.
+    fn moderator(&self) -> Option<&dyn Moderator> {
+        None
+    }
+
     /// What to count, in a fixed order.
     fn figures(&self) -> Vec<Figure>;
 
@@ -65,6 +71,8 @@ pub(crate) trait Service: Send + Sync + fmt::Debug {
 pub(crate) struct HubService<S: Session> {
     pub(crate) protocol: &'static str,
     pub(crate) hub: Handle<S>,
+    /// Its clients, for control.
+    pub(crate) moderator: Option<fn(&Handle<S>) -> &dyn Moderator>,
     /// What is counted beside the connections.
     pub(crate) figures: fn(&Handle<S>) -> Vec<Figure>,
     pub(crate) refusals: Arc<Refusals>,
@@ -88,6 +96,10 @@ impl<S: Session<Framing: Send> + Send + 'static> Service for HubService<S> {
 
     fn set_max_connections(&self, most: usize) {
         self.hub.set_max_connections(most);
+    }
+
+    fn moderator(&self) -> Option<&dyn Moderator> {
+        self.moderator.map(|moderator| moderator(&self.hub))
     }
 
     fn figures(&self) -> Vec<Figure> {
@@ -126,6 +138,8 @@ pub struct Running {
     listening: Vec<Listening>,
     certificates: Arc<Certificates>,
     readiness: Arc<Readiness>,
+    control: Option<Arc<Control>>,
+    _socket: Option<SocketFile>,
     /// What goes on for as long as the server runs.
     _tasks: JoinSet<()>,
 }
@@ -146,10 +160,12 @@ pub fn check(config: &Config) -> Result<(), Error> {
 /// A port cannot be bound, or a certificate cannot be used. Nothing is left running then.
 pub async fn start(config: Config) -> Result<Running, Error> {
     let certificates = Certificates::of(&config)?;
+    let (control, tokens) = (Control::open(&config)?, config.control.tokens()?);
+    let (socket, socket_file) = config.control.socket.as_deref().map(Socket::bind).transpose()?.unzip();
     let tls = certificates.tcp()?;
     config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let http = status::bind(config.http).await?;
-    let mut ports = Ports { config: &config, tls, certificates, bound: Vec::new() };
+    let mut ports = Ports { config: &config, tls, certificates, control: control.clone(), bound: Vec::new() };
     let mut services: Vec<Box<dyn Service>> = Vec::new();
     for protocol in &config.only {
         services.push(config.section(*protocol).start(&config, &mut ports)?);
@@ -160,6 +176,10 @@ pub async fn start(config: Config) -> Result<Running, Error> {
     tasks.spawn(certificates.clone().watch());
     let services: Arc<[Box<dyn Service>]> = services.into();
     let readiness = Arc::new(Readiness { services: services.clone(), draining: AtomicBool::new(false) });
+    if let Some(control) = &control {
+        control.serves(services.clone());
+        control::spawn_webhooks(control, &config.control.webhooks);
+    }
     if let Some(total) = config.descriptors {
         let weights = descriptors::weights(&config).collect();
         let most = most_connections(&config);
@@ -169,10 +189,17 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         listening.push(Listening { protocol: "http", transport: "tcp", address: http.local_addr()? });
         let limits = status::Limits { connections: config.http_connections, deadline: config.http_deadline };
         // What the program serves by HTTP, each part with its own routes.
-        let routes = Router::new().merge(status::routes(services.clone(), readiness.clone()));
+        let mut routes = Router::new().merge(status::routes(services.clone(), readiness.clone()));
+        if let (Some(control), Some(tokens)) = (&control, tokens) {
+            routes = routes.merge(control::routes(control.clone(), Some(tokens)));
+        }
         tokio::spawn(status::serve(http, routes, limits));
     }
-    Ok(Running { services, listening, certificates, readiness, _tasks: tasks })
+    if let (Some(control), Some(socket)) = (&control, socket) {
+        let routes = control::routes(control.clone(), None);
+        tasks.spawn(control::serve_socket(socket, routes, config.http_deadline));
+    }
+    Ok(Running { services, listening, certificates, readiness, control, _socket: socket_file, _tasks: tasks })
 }
 
 /// Binds ports, and remembers which.
@@ -180,6 +207,7 @@ pub(crate) struct Ports<'c> {
     config: &'c Config,
     tls: Option<Arc<tls::rustls::ServerConfig>>,
     certificates: Certificates,
+    control: Option<Arc<Control>>,
     bound: Vec<Listening>,
 }
 
@@ -226,7 +254,8 @@ impl Ports<'_> {
         bind: impl FnOnce(SocketAddr) -> io::Result<Listener>,
     ) -> Result<Listener, Error> {
         let address = SocketAddr::new(self.config.bind, port);
-        bind(address).map_err(|error| Error::Listen { what, address, error })
+        let listener = bind(address).map_err(|error| Error::Listen { what, address, error })?;
+        Ok(self.with_gate(listener))
     }
 
     fn note(
@@ -243,6 +272,19 @@ impl Ports<'_> {
     /// A socket that the protocol has bound itself is announced, too.
     pub(crate) fn announce(&mut self, protocol: &'static str, transport: &'static str, address: SocketAddr) {
         self.bound.push(Listening { protocol, transport, address });
+    }
+
+    /// Closed to addresses that are banned.
+    pub(crate) fn with_gate(&self, listener: Listener) -> Listener {
+        match self.control.clone() {
+            Some(control) => listener.with_gate(move |address| control.lets_in(address)),
+            None => listener,
+        }
+    }
+
+    /// What the protocols' handlers tell of their clients.
+    pub(crate) fn control(&self) -> Option<Arc<Control>> {
+        self.control.clone()
     }
 
     fn with_tls(&self, listener: Listener) -> Listener {
@@ -273,6 +315,14 @@ impl Running {
             // Each takes the lock of its session, which may be held for ever.
             let beat = move || services.iter().for_each(|service| drop(service.figures()));
             Box::pin(async move { drop(tokio::task::spawn_blocking(beat).await) })
+        }
+    }
+
+    /// Waits until an operator ends the server by its control; for ever without any.
+    pub async fn asked_to_end(&self) {
+        match &self.control {
+            Some(control) => control.ended().await,
+            None => core::future::pending().await,
         }
     }
 

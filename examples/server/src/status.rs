@@ -1,6 +1,6 @@
 //! The status page, `/metrics`, `/healthz` and `/readyz`.
 
-mod http;
+pub(crate) mod http;
 mod metrics;
 
 use crate::Error;

@@ -1,5 +1,6 @@
 //! syfala: a software device on the network, and what goes into the log.
 
+mod control;
 mod device;
 mod lan;
 mod output;
@@ -7,10 +8,11 @@ mod settings;
 
 use crate::Error;
 use crate::config::Config;
+use crate::control::{Control, Controlled, Moderator};
 use crate::figure::Figure;
 use crate::logging::{Address, EventName, peer_span};
 use crate::protocols::{Hosted as _, Protocol};
-use crate::service::{Service, for_goodbyes, hub_settings};
+use crate::service::{Ports, Service, for_goodbyes, hub_settings};
 use core::fmt;
 use core::future::Future;
 use core::net::{IpAddr, SocketAddr};
@@ -41,13 +43,14 @@ const TICK: Duration = Duration::from_millis(1);
 const LOOK: Duration = Duration::from_secs(10);
 
 /// Starts the device that the settings describe. Returns the address by which it is to be known, too.
-fn start(config: &Config, settings: &Syfala) -> Result<(SoftDevice, SocketAddr), Error> {
+fn start(config: &Config, settings: &Syfala, ports: &Ports<'_>) -> Result<(SoftDevice, SocketAddr), Error> {
     let wanted = SocketAddr::new(config.bind, settings.port);
     let (listener, address) = bind(config.bind, settings.port).map_err(|error| Error::Listen {
         what: "syfala",
         address: wanted,
         error,
     })?;
+    let listener = ports.with_gate(listener);
     let listener = match settings.announce {
         None => listener,
         Some(_) => listener.with_broadcast(broadcast_addresses(config.bind, CLIENT_PORT)?)?,
@@ -84,7 +87,8 @@ fn start(config: &Config, settings: &Syfala) -> Result<(SoftDevice, SocketAddr),
         (None, true) => Serve::OnLink(config.bind),
     };
     let hub = hub_settings(config, Protocol::SYFALA);
-    let device = SoftDevice::start(listener, device, session, serve, hub, Arc::new(|_| {}))?;
+    let control = ports.control();
+    let device = SoftDevice::begin(listener, device, session, (serve, hub), Arc::new(|_| {}), control)?;
     Ok((device, address))
 }
 
@@ -167,6 +171,17 @@ impl SoftDevice {
         hub: HubSettings,
         listening: Arc<dyn Fn(DeviceEvent) + Send + Sync>,
     ) -> Result<Self, Error> {
+        Self::begin(listener, settings, session, (serve, hub), listening, None)
+    }
+
+    fn begin(
+        listener: Listener,
+        settings: DeviceSettings,
+        session: ServerSettings,
+        (serve, hub): (Serve, HubSettings),
+        listening: Listening,
+        control: Option<Arc<Control>>,
+    ) -> Result<Self, Error> {
         let seed = getrandom::u64().unwrap_or_default();
         let mut server = Server::new(&settings.inputs, &settings.outputs, session, seed)
             .map_err(|error| Error::Usage(format!("syfala: {error}")))?;
@@ -180,6 +195,7 @@ impl SoftDevice {
         let device = Arc::new(Mutex::new(device));
         let wake = Arc::new(Notify::new());
         let handler = DeviceHandler { device: device.clone(), wake: wake.clone(), listening };
+        let handler = Controlled::new(handler, Syfala::NAME, control);
         // As many as the widest streams with the shortest buffers take.
         let datagrams = Rate { per_second: 200_000, burst: 200_000 };
         let hub = Hub::spawn(vec![listener], server, handler, HubSettings { datagrams, ..hub });
@@ -254,6 +270,10 @@ impl fmt::Debug for SoftDevice {
 impl Service for SoftDevice {
     fn protocol(&self) -> &'static str {
         Syfala::NAME
+    }
+
+    fn moderator(&self) -> Option<&dyn Moderator> {
+        Some(&self.hub)
     }
 
     fn figures(&self) -> Vec<Figure> {

@@ -1,8 +1,10 @@
 //! voicelink: who may have which name, and what goes into the log.
 
+mod control;
 mod settings;
 
 use crate::config::Config;
+use crate::control::{Control, Controlled};
 use crate::figure::Figure;
 use crate::logging::{Address, EventName, peer_span, seconds};
 use crate::names::{Who, by_key, quoted};
@@ -19,7 +21,12 @@ use voxwire_transport::{Handle, Hub, Listener};
 use voxwire_voicelink::{Ended, Server, ServerCommand, ServerEvent, ServerSettings, ServerStats, Violation};
 
 /// Starts serving on `listener`.
-fn start(config: &Config, voicelink: &Voicelink, listener: Listener) -> HubService<Server> {
+fn start(
+    config: &Config,
+    voicelink: &Voicelink,
+    listener: Listener,
+    control: Option<Arc<Control>>,
+) -> HubService<Server> {
     let Voicelink { answer, idle, idle_call, hide_unknown, forward_callee_name, .. } = *voicelink;
     let seed = getrandom::u64().unwrap_or_default();
     let defaults = ServerSettings::DEFAULT;
@@ -53,8 +60,9 @@ fn start(config: &Config, voicelink: &Voicelink, listener: Listener) -> HubServi
         secrets: by_key(&voicelink.secrets),
         secrets_only: voicelink.secrets_only,
     };
-    let hub = Hub::spawn(vec![listener], server, policy, hub_settings(config, Protocol::VOICELINK));
-    HubService { protocol: Voicelink::NAME, hub, figures, refusals }
+    let handler = Controlled::new(policy, Voicelink::NAME, control);
+    let hub = Hub::spawn(vec![listener], server, handler, hub_settings(config, Protocol::VOICELINK));
+    HubService { protocol: Voicelink::NAME, hub, moderator: Some(|hub| hub), figures, refusals }
 }
 
 /// What is counted.

@@ -6,6 +6,7 @@ use crate::{
     TextData, room_id,
 };
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 use voxwire_core::{Instant, Lane, List, Member, Message as _, Mute, PeerId, check_name};
 
 impl Server {
@@ -22,6 +23,11 @@ impl Server {
                 hearing_set: self.hearing.has_set(peer),
             })
         })
+    }
+
+    /// Every connection, and its address, if the driver told it.
+    pub fn connections_from(&self) -> impl Iterator<Item = (PeerId, Option<SocketAddr>)> {
+        self.peers.iter().map(|(peer, _)| (peer, self.address(peer)))
     }
 
     /// Closes a connection, whose client leaves the session. The protocol has no word for the reason.

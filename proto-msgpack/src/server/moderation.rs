@@ -2,7 +2,8 @@
 
 use super::Server;
 use crate::{Code, Refusal, ServerMessage, Text};
-use alloc::boxed::Box;
+use alloc::{boxed::Box, vec::Vec};
+use core::net::SocketAddr;
 use voxwire_core::{Instant, Lane, Member, Mute, PeerId};
 
 impl Server {
@@ -18,6 +19,21 @@ impl Server {
                 hearing_set: self.hearing.has_set(peer),
             })
         })
+    }
+
+    /// Every connection, and its address, if the driver told it.
+    pub fn connections_from(&self) -> impl Iterator<Item = (PeerId, Option<SocketAddr>)> {
+        self.peers.iter().map(|(peer, _)| (peer, self.address(peer)))
+    }
+
+    /// The connections of a user, those for requests alone included.
+    pub fn connections_of(&self, username: &[u8]) -> Vec<PeerId> {
+        self.users.of(username).collect()
+    }
+
+    /// The group whose call a connection takes part in.
+    pub fn call_of(&self, peer: PeerId) -> Option<&[u8]> {
+        self.peers.get(peer)?.call.as_deref()
     }
 
     /// Closes a connection, whose log-in cannot be taken up again. The protocol has no word for the reason.
@@ -43,6 +59,12 @@ impl Server {
             self.muted.insert(username, mute);
         }
         Ok(())
+    }
+
+    /// Hands all of a user on again, who need not be there.
+    pub fn unmute(&mut self, username: &[u8]) {
+        let username = self.users.key(username);
+        self.muted.remove(&*username);
     }
 
     /// Decides whose live audio is handed on to a connection; `None` for what [`close_hearing`](Self::close_hearing) says. Text is not

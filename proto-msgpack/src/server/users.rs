@@ -168,7 +168,7 @@ impl Users {
     }
 
     /// The connections of a user, those for requests alone included.
-    fn of(&self, username: &[u8]) -> impl Iterator<Item = PeerId> + '_ {
+    pub(super) fn of(&self, username: &[u8]) -> impl Iterator<Item = PeerId> + '_ {
         let name = self.key(username);
         let connections = self.by_name.get(&*name).map(|user| &user.connections);
         let for_requests = self.for_requests.get(&*name);

@@ -2,6 +2,7 @@
 
 use super::{Peer, Server};
 use crate::Refusal;
+use core::net::SocketAddr;
 use voxwire_core::{Instant, Member, Mute, PeerId};
 
 impl Server {
@@ -17,6 +18,12 @@ impl Server {
                 hearing_set: self.hearing.has_set(peer),
             })
         })
+    }
+
+    /// Every client's connection, and its address, if the driver told it.
+    pub fn connections_from(&self) -> impl Iterator<Item = (PeerId, Option<SocketAddr>)> {
+        let clients = self.peers.iter().filter(|(_, state)| matches!(state, Peer::Client(_)));
+        clients.map(|(peer, _)| (peer, self.address(peer)))
     }
 
     /// Ends the calls of a client that the server carries, those included that are up, tells it the reason, of which at most 255 bytes are
@@ -64,6 +71,11 @@ impl Server {
     pub fn close_hearing(&mut self, closed: bool) {
         self.hearing.close(closed);
         self.silence_all();
+    }
+
+    /// Whether the server carries calls, rather than telling clients where to connect to.
+    pub const fn carries_calls(&self) -> bool {
+        self.settings.relay.is_some()
     }
 
     fn check_relay(&self, command: &'static str) -> Result<(), Refusal> {

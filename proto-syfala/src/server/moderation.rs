@@ -2,6 +2,7 @@
 
 use super::{Place, Server};
 use crate::{Cause, Refusal, ServerEvent, ServerMessage};
+use core::net::SocketAddr;
 use voxwire_core::{Instant, Lane, Member, Mute, PeerId};
 
 impl Server {
@@ -12,6 +13,11 @@ impl Server {
             let muted = Mute { voice: client.muted, text: false };
             Some(Member { peer, name: None, address: known.from, muted, hearing_set: false })
         })
+    }
+
+    /// The clients and their addresses.
+    pub fn connections_from(&self) -> impl Iterator<Item = (PeerId, Option<SocketAddr>)> {
+        self.clients().map(|(client, address, _)| (client, address))
     }
 
     /// Ends the connection of a client; `Gone` follows. The protocol has no word for the reason.

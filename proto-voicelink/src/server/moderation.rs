@@ -2,6 +2,7 @@
 
 use super::Server;
 use crate::Refusal;
+use core::net::SocketAddr;
 use voxwire_core::{Instant, Member, Mute, PeerId};
 
 impl Server {
@@ -17,6 +18,11 @@ impl Server {
                 hearing_set: self.hearing.has_set(peer),
             })
         })
+    }
+
+    /// Every connection, and its address, if the driver told it.
+    pub fn connections_from(&self) -> impl Iterator<Item = (PeerId, Option<SocketAddr>)> {
+        self.peers.iter().map(|(peer, _)| (peer, self.address(peer)))
     }
 
     /// Ends a connection's call, tells it the reason, of which at most 255 bytes are sent, and closes it.

@@ -140,6 +140,6 @@ impl Section for Dissonance {
         if self.quic {
             listeners.push(ports.quic(Self::NAME, self.quic_port)?);
         }
-        Ok(Box::new(start(config, self, listeners)?))
+        Ok(Box::new(start(config, self, listeners, ports.control())?))
     }
 }

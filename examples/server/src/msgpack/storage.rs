@@ -417,6 +417,9 @@ impl Writer {
             if admitted && server.username(peer) == Some(username) {
                 let _peer = peer_span(Msgpack::NAME, server.address(peer)).entered();
                 tracing::info!(%peer, name = ?Text(username), "logged in");
+                if let Some(control) = &self.shared.control {
+                    control.changed(Msgpack::NAME, server, now, peer);
+                }
             }
             again
         };

@@ -1,15 +1,17 @@
 //! HTTP for all routes: what `axum::serve` leaves open, a deadline, sizes and a cap.
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::{Extension, Router};
 use core::net::IpAddr;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::time::Duration;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
@@ -66,13 +68,34 @@ pub(crate) async fn serve(listener: TcpListener, routes: Router, limits: Limits)
     }
 }
 
+/// Whether an answer is one that lasts, and not held to the deadline: a stream of events.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Lasting(Arc<AtomicBool>);
+
+impl Lasting {
+    /// From now on it is.
+    pub(crate) fn set(&self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 /// One request and its answer.
-async fn exchange(stream: TcpStream, app: Router, deadline: Duration, _slot: OwnedSemaphorePermit) {
+pub(crate) async fn exchange<T>(stream: T, app: Router, deadline: Duration, _slot: OwnedSemaphorePermit)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let mut http = http1::Builder::new();
     // Without keep-alive no client is idle.
     http.timer(TokioTimer::new()).header_read_timeout(deadline).max_buf_size(BUFFER).keep_alive(false);
+    let lasting = Lasting::default();
+    let app = app.layer(Extension(lasting.clone()));
     let exchange = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
-    match timeout(deadline, exchange).await {
+    tokio::pin!(exchange);
+    let mut done = timeout(deadline, &mut exchange).await;
+    if done.is_err() && lasting.0.load(Relaxed) {
+        done = Ok(exchange.await);
+    }
+    match done {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "status page"),
         Err(_) => tracing::debug!("status page: deadline"),
@@ -99,6 +122,7 @@ mod tests {
     use super::*;
     use axum::routing::post;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
 
     /// F-17: a route that reads a body reads 64 KiB at most, and no longer than the deadline.
     #[tokio::test]

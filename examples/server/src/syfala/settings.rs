@@ -193,7 +193,7 @@ impl Section for Syfala {
     }
 
     fn start(&self, config: &Config, ports: &mut Ports<'_>) -> Result<Box<dyn Service>, Error> {
-        let (device, address) = start(config, self)?;
+        let (device, address) = start(config, self, ports)?;
         ports.announce(Self::NAME, "udp", address);
         Ok(Box::new(device))
     }

@@ -24,6 +24,7 @@ fn writer_with(folder: &Path, quotas: Quotas) -> Writer {
         kept: 0.into(),
         transactions: Default::default(),
         hashes: Default::default(),
+        control: None,
     });
     Writer::new(store, shared, Arc::new(Queue::new()), Arc::default())
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const RESERVE: usize = 2 * 1024 * 1024;
 
 /// Makes a folder that no other process on this machine can look into, unless it is there.
-pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn create_folder(folder: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -22,7 +22,7 @@ pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
 
 /// Opens a file for writing, or makes one that no other process on this machine can read: it will hold passwords' hashes. What SQLite puts
 /// beside it is as private. What is in it stays.
-pub(super) fn open_private(path: &Path, follow: bool) -> io::Result<File> {
+pub(crate) fn open_private(path: &Path, follow: bool) -> io::Result<File> {
     let mut options = File::options();
     options.append(true).create(true);
     #[cfg(unix)]

@@ -35,7 +35,7 @@ impl Reader {
                 let id = row.get(0)?;
                 let body = row.get_ref(1)?.as_bytes().unwrap_or_default();
                 let checksum: Option<i64> = row.get(2).unwrap_or(Some(-1));
-                if checksum.is_some_and(|checksum| checksum != crc32fast::hash(body).into()) {
+                if checksum.is_some_and(|checksum| checksum != i64::from(crc32fast::hash(body))) {
                     unsound.push(id);
                 }
                 after = Some(id);

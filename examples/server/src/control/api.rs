@@ -1,0 +1,329 @@
+//! The routes of the API, and who may use them.
+
+mod answers;
+mod requests;
+mod stream;
+
+use super::auth::{Actor, Tokens};
+use super::bans::{Ban, Network, Subject};
+use super::moderated::Ability;
+use super::realm::{HearingUpdate, Moderator, Realm};
+use super::{Control, Failure, fields, time};
+use answers::{Answer, document, error, json};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{MethodRouter, delete, get, post, put};
+use axum::{Extension, Router};
+use core::time::Duration;
+use requests::{BanRequest, Body, Kick, Move, MuteRequest, Part, Say, Window, whom};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Where all routes are.
+const PREFIX: &str = "/api/v1";
+
+/// Bytes of a body.
+const BODY: usize = 64 * 1024;
+
+type Shared = State<Arc<Control>>;
+
+/// Every route: its method, its path, and who answers.
+fn table() -> Vec<(Method, &'static str, MethodRouter<Arc<Control>>)> {
+    vec![
+        (Method::GET, "/openapi.json", get(document)),
+        (Method::GET, "/protocols", get(protocols)),
+        (Method::GET, "/{protocol}/members", get(members)),
+        (Method::POST, "/{protocol}/kick", post(kick)),
+        (Method::GET, "/{protocol}/mutes", get(mutes)),
+        (Method::POST, "/{protocol}/mute", post(mute)),
+        (Method::POST, "/{protocol}/move", post(move_client)),
+        (Method::POST, "/{protocol}/say", post(say)),
+        (Method::GET, "/{protocol}/hearing", get(hearing)),
+        (Method::PUT, "/{protocol}/hearing", put(set_hearing)),
+        (Method::GET, "/bans", get(bans)),
+        (Method::POST, "/bans", post(ban)),
+        (Method::DELETE, "/bans/{id}", delete(unban)),
+        (Method::GET, "/actions", get(actions)),
+        (Method::GET, "/events", get(stream::events)),
+        (Method::POST, "/drain", post(drain)),
+    ]
+}
+
+/// The routes, for those with a token; without `tokens`, for those whose [`Actor`] the connection says.
+pub(crate) fn routes(control: Arc<Control>, tokens: Option<Tokens>) -> Router {
+    let routes =
+        table().into_iter().fold(Router::new(), |routes, (_, path, answer)| routes.route(path, answer));
+    let routes = routes
+        .fallback(|| async {
+            error(StatusCode::NOT_FOUND, "not-found", "there is no such route: see openapi.json")
+        })
+        .method_not_allowed_fallback(|| async {
+            error(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method",
+                "this route takes another method: see openapi.json",
+            )
+        })
+        .with_state(control);
+    let routes = routes.layer(DefaultBodyLimit::max(BODY));
+    // Before anything else is looked at.
+    let routes = match tokens {
+        Some(tokens) => routes.layer(from_fn_with_state(Arc::new(tokens), authorize)),
+        None => routes,
+    };
+    Router::new().nest(PREFIX, routes.layer(from_fn(no_store)))
+}
+
+async fn authorize(State(tokens): State<Arc<Tokens>>, mut request: Request, next: Next) -> Response {
+    let shown = request.headers().get(header::AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
+    let token = match shown.split_at_checked(7) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"Bearer ") => token,
+        _ => b"",
+    };
+    match tokens.actor(token) {
+        Some(actor) => {
+            request.extensions_mut().insert(actor);
+            next.run(request).await
+        }
+        None => {
+            let answer = error(
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "a header Authorization: Bearer TOKEN expected",
+            );
+            ([(header::WWW_AUTHENTICATE, "Bearer")], answer).into_response()
+        }
+    }
+}
+
+/// What is true now is not to be kept.
+async fn no_store(request: Request, next: Next) -> Response {
+    let mut answer = next.run(request).await;
+    answer.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    answer
+}
+
+/// A protocol that is served, and what was decided about its clients.
+fn protocol<'c>(
+    control: &'c Control,
+    name: &str,
+) -> Result<(&'static str, &'c dyn Moderator, &'c Realm), Failure> {
+    let service = control.services().iter().find(|service| service.protocol() == name);
+    let found = service.and_then(|service| {
+        Some((service.protocol(), service.moderator()?, control.realm(service.protocol())?))
+    });
+    found.ok_or_else(|| {
+        let served: Vec<&str> = control.services().iter().map(|service| service.protocol()).collect();
+        Failure::NotFound(format!("protocol {name:?}: one of {} expected", served.join(", ")))
+    })
+}
+
+async fn protocols(State(control): Shared) -> Answer {
+    let all = control.services().iter().filter_map(|service| Some((service, service.moderator()?)));
+    let all = all.map(|(service, moderator)| {
+        let lacks = |ability| moderator.lacks(ability);
+        let can: Vec<Ability> =
+            Ability::ALL.into_iter().filter(|ability| lacks(*ability).is_none()).collect();
+        let cannot = Ability::ALL.into_iter().filter_map(|ability| Some((ability, lacks(ability)?)));
+        let cannot: Vec<Value> = cannot.map(|(what, why)| json!({ "what": what, "why": why })).collect();
+        let clients = moderator.members(0, 0).total;
+        json!({ "name": service.protocol(), "clients": clients, "can": can, "cannot": cannot })
+    });
+    json(&json!({ "items": all.collect::<Vec<Value>>() }))
+}
+
+async fn members(State(control): Shared, Part(name): Part, window: Window) -> Answer {
+    let (_, moderator, _) = protocol(&control, &name)?;
+    json(&moderator.members(window.offset, window.limit))
+}
+
+async fn mutes(State(control): Shared, Part(name): Part, window: Window) -> Answer {
+    let (_, moderator, realm) = protocol(&control, &name)?;
+    json(&moderator.muted(realm, window.offset, window.limit))
+}
+
+async fn hearing(State(control): Shared, Part(name): Part, window: Window) -> Answer {
+    let (_, moderator, realm) = protocol(&control, &name)?;
+    json(&moderator.hearing(realm, window.offset, window.limit))
+}
+
+async fn kick(
+    State(control): Shared,
+    Part(name): Part,
+    Extension(Actor(by)): Extension<Actor>,
+    Body(request): Body<Kick>,
+) -> Answer {
+    let (name, moderator, _) = protocol(&control, &name)?;
+    let done = moderator.kick(&whom(&request.client)?, request.reason.as_deref().unwrap_or("kicked"))?;
+    acted(control.clone(), by, "kicked", name, json!(request), done).await
+}
+
+async fn mute(
+    State(control): Shared,
+    Part(name): Part,
+    Extension(Actor(by)): Extension<Actor>,
+    Body(request): Body<MuteRequest>,
+) -> Answer {
+    let (name, moderator, realm) = protocol(&control, &name)?;
+    let done = moderator.mute(realm, &whom(&request.client)?, request.mute())?;
+    acted(control.clone(), by, "muted", name, json!(request), done).await
+}
+
+async fn move_client(
+    State(control): Shared,
+    Part(name): Part,
+    Extension(Actor(by)): Extension<Actor>,
+    Body(request): Body<Move>,
+) -> Answer {
+    let (name, moderator, _) = protocol(&control, &name)?;
+    if let Some(why) = moderator.lacks(Ability::Enter).filter(|_| request.to.is_some()) {
+        return Err(Failure::Unsupported(why).into());
+    }
+    let from = request.from.as_deref();
+    let from = from.ok_or_else(|| Failure::Invalid("from, the room to leave, expected".into()));
+    let done = match moderator.lacks(Ability::Leave) {
+        Some(why) => Err(Failure::Unsupported(why)),
+        None => moderator.leave(&whom(&request.client)?, from?),
+    }?;
+    acted(control.clone(), by, "moved", name, json!(request), done).await
+}
+
+async fn say(
+    State(control): Shared,
+    Part(name): Part,
+    Extension(Actor(by)): Extension<Actor>,
+    Body(request): Body<Say>,
+) -> Answer {
+    let (name, moderator, _) = protocol(&control, &name)?;
+    let done = moderator.say(&request.room, &control.say_as, &request.text)?;
+    acted(control.clone(), by, "said", name, json!(request), done).await
+}
+
+/// A game server says this many times a second: it is no entry of the log of actions.
+async fn set_hearing(
+    State(control): Shared,
+    Part(name): Part,
+    Extension(Actor(by)): Extension<Actor>,
+    Body(update): Body<HearingUpdate>,
+) -> Answer {
+    let (name, moderator, realm) = protocol(&control, &name)?;
+    let done = moderator.set_hearing(realm, &update)?;
+    tracing::debug!(by, protocol = name, listeners = update.listeners.len(), done, "control: hearing");
+    json(&json!({ "connections": done }))
+}
+
+/// What was done is told, logged and answered: for how many connections.
+async fn acted(
+    control: Arc<Control>,
+    by: String,
+    kind: &'static str,
+    protocol: &'static str,
+    request: Value,
+    done: usize,
+) -> Answer {
+    let details = json!({ "protocol": protocol, "request": request, "connections": done });
+    let event = fields([("protocol", protocol.into()), ("by", by.clone().into()), ("request", request)]);
+    control.tell(kind, event);
+    let _ = tokio::task::spawn_blocking(move || control.note(&by, kind, &details)).await;
+    json(&json!({ "connections": done }))
+}
+
+async fn bans(State(control): Shared, window: Window) -> Answer {
+    let page = blocking(move || control.store().bans(time::now(), window.offset, window.limit)).await?;
+    let (total, items) = page.map_err(super::unavailable)?;
+    json(&json!({ "total": total, "items": items }))
+}
+
+async fn actions(State(control): Shared, window: Window) -> Answer {
+    let page = blocking(move || control.store().actions(window.offset, window.limit)).await?;
+    let (total, items) = page.map_err(super::unavailable)?;
+    json(&json!({ "total": total, "items": items }))
+}
+
+async fn ban(
+    State(control): Shared,
+    Extension(Actor(by)): Extension<Actor>,
+    Body(request): Body<BanRequest>,
+) -> Answer {
+    let subject = match (&request.address, &request.name) {
+        (Some(address), None) => Subject::Address(address.parse::<Network>().map_err(Failure::Invalid)?),
+        (None, Some(name)) if !name.is_empty() => Subject::name(name),
+        _ => return Err(Failure::Invalid("either an address or a name expected".into()).into()),
+    };
+    let (address, name) = match subject {
+        Subject::Address(network) => (Some(network.to_string()), None),
+        Subject::Name(name) => (None, Some(name)),
+    };
+    let since = time::now();
+    let until = request.seconds.map(|seconds| since.saturating_add_unsigned(seconds.into()));
+    let reason = request.reason.clone().unwrap_or_default();
+    let ban = Ban { id: 0, address, name, reason, by: by.clone(), since, until };
+    let made = blocking(move || {
+        let (ban, kicked) = control.ban(ban)?;
+        let details = json!({ "ban": ban, "connections": kicked });
+        control.note(&by, "banned", &details);
+        control.tell("banned", fields([("by", by.into()), ("ban", json!(ban))]));
+        Ok::<_, Failure>(details)
+    });
+    let details = made.await??;
+    Ok((StatusCode::CREATED, json(&details)?).into_response())
+}
+
+async fn unban(State(control): Shared, Part(id): Part, Extension(Actor(by)): Extension<Actor>) -> Answer {
+    let number = id.parse::<i64>().map_err(|_| Failure::NotFound(format!("there is no ban {id:?}")))?;
+    let removed = blocking(move || {
+        let ban = control.unban(number)?;
+        control.note(&by, "unbanned", &json!({ "ban": ban }));
+        control.tell("unbanned", fields([("by", by.into()), ("ban", json!(ban))]));
+        Ok::<_, Failure>(ban)
+    });
+    json(&removed.await??)
+}
+
+async fn drain(State(control): Shared, Extension(Actor(by)): Extension<Actor>) -> Answer {
+    let noted = control.clone();
+    let note = move || {
+        noted.note(&by, "drain", &Value::Null);
+        noted.tell("draining", fields([("by", by.into())]));
+    };
+    blocking(note).await?;
+    // Behind this answer, and the event.
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        control.end.notify_one();
+    });
+    Ok((StatusCode::ACCEPTED, json(&json!({ "draining": true }))?).into_response())
+}
+
+/// Runs what waits for the disk.
+async fn blocking<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static) -> Result<R, Failure> {
+    let done = tokio::task::spawn_blocking(f).await;
+    done.map_err(|error| Failure::Unavailable(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// C-35: the document has every route, and no other one.
+    #[test]
+    fn c_35_the_document_describes_the_routes_that_exist() {
+        let document: Value = serde_json::from_str(answers::DOCUMENT).unwrap();
+        let described: BTreeSet<String> = document["paths"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .flat_map(|(path, methods)| {
+                let methods = methods.as_object().unwrap().keys().filter(|key| *key != "parameters");
+                methods.map(move |method| format!("{} {path}", method.to_uppercase()))
+            })
+            .collect();
+        let routes: BTreeSet<String> =
+            table().into_iter().map(|(method, path, _)| format!("{method} {PREFIX}{path}")).collect();
+        assert_eq!(described, routes);
+    }
+}

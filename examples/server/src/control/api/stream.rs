@@ -1,0 +1,60 @@
+//! Events as a stream, in the form of server-sent events.
+
+use super::Shared;
+use super::answers::error;
+use crate::control::events::Reader;
+use crate::status::http::Lasting;
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use core::convert::Infallible;
+use core::time::Duration;
+use futures_util::stream::unfold;
+use std::fmt::Write as _;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// How often a stream without events shows that it is there.
+const BEAT: Duration = Duration::from_secs(15);
+/// Events written at once.
+const PART: usize = 64;
+
+pub(super) async fn events(
+    State(control): Shared,
+    Extension(lasting): Extension<Lasting>,
+    headers: HeaderMap,
+) -> Response {
+    let Ok(permit) = control.streams.clone().try_acquire_owned() else {
+        return error(StatusCode::TOO_MANY_REQUESTS, "too-many", "event streams: at most 16");
+    };
+    let after = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
+    let reader = control.events.reader(after);
+    lasting.set();
+    // At once, so that a client sees that it is heard.
+    let stream = unfold((reader, permit, Some(": events\n\n")), next);
+    ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(stream)).into_response()
+}
+
+type Place = (Reader, OwnedSemaphorePermit, Option<&'static str>);
+
+async fn next((mut reader, permit, first): Place) -> Option<(Result<String, Infallible>, Place)> {
+    if let Some(first) = first {
+        return Some((Ok(first.into()), (reader, permit, None)));
+    }
+    let text = match tokio::time::timeout(BEAT, reader.next(PART)).await {
+        Err(_) => ": \n\n".into(),
+        Ok((events, lost)) => {
+            let mut text = String::new();
+            if lost > 0 {
+                let _ = write!(text, "event: lost\ndata: {{\"events\":{lost}}}\n\n");
+            }
+            for event in events {
+                let data = serde_json::to_string(&*event).unwrap_or_default();
+                let _ = write!(text, "id: {}\nevent: {}\ndata: {data}\n\n", event.id, event.kind);
+            }
+            text
+        }
+    };
+    Some((Ok(text), (reader, permit, None)))
+}

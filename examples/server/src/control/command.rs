@@ -1,0 +1,241 @@
+//! `voxwire-server ctl ..`: the API by the local socket.
+
+use crate::Error;
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+use std::io::{Read as _, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+/// Asks a running server of this machine, by its local socket. Answers are JSON.
+#[derive(Debug, Clone, Args)]
+pub struct Ctl {
+    /// The socket that the server was told to make.
+    #[arg(long, value_name = "PATH", default_value = "voxwire-data/control.sock")]
+    socket: PathBuf,
+    #[command(subcommand)]
+    action: Action,
+}
+
+/// Whom an action is about.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+struct Client {
+    /// By name.
+    #[arg(long)]
+    name: Option<String>,
+    /// By connection, as `list` shows it.
+    #[arg(long, value_name = "ID")]
+    peer: Option<String>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum Action {
+    /// What each protocol can do.
+    Protocols,
+    /// The clients of a protocol.
+    List {
+        protocol: String,
+        /// Leave out so many.
+        #[arg(long, default_value_t = 0)]
+        offset: u32,
+        /// Show so many at most: 1 to 1000.
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+    },
+    /// Disconnect a client.
+    Kick {
+        protocol: String,
+        #[command(flatten)]
+        client: Client,
+        /// Why: it is told where the protocol has a word for it.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Hand on no voice of a client, and with --text no texts.
+    Mute {
+        protocol: String,
+        #[command(flatten)]
+        client: Client,
+        /// Its texts, too.
+        #[arg(long)]
+        text: bool,
+    },
+    /// Hand on all of a client again.
+    Unmute {
+        protocol: String,
+        #[command(flatten)]
+        client: Client,
+    },
+    /// Who is muted.
+    Mutes { protocol: String },
+    /// Keep an address, a network or a name out.
+    Ban {
+        #[command(flatten)]
+        subject: BanSubject,
+        /// For so many seconds; for ever without it.
+        #[arg(long)]
+        seconds: Option<u32>,
+        /// Why, for the list.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// End a ban, by its number.
+    Unban { id: i64 },
+    /// All bans.
+    Bans,
+    /// Take a client out of a room.
+    Leave {
+        protocol: String,
+        #[command(flatten)]
+        client: Client,
+        room: String,
+    },
+    /// Send a room a text.
+    Say { protocol: String, room: String, text: String },
+    /// Decide whom a listener hears: speakers by name; none of them without any.
+    Hear {
+        protocol: String,
+        listener: String,
+        speakers: Vec<String>,
+        /// What holds for listeners without a set again.
+        #[arg(long, conflicts_with = "speakers")]
+        reset: bool,
+    },
+    /// Decide whom listeners without a set hear: `everyone` or `nobody`.
+    Others {
+        protocol: String,
+        #[arg(value_parser = ["everyone", "nobody"])]
+        hear: String,
+    },
+    /// What operators have done, the newest first.
+    Actions,
+    /// Show events as they happen, until the server ends.
+    Events,
+    /// End the server, as SIGTERM does.
+    Drain,
+}
+
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+struct BanSubject {
+    /// An address, or a network such as 192.0.2.0/24.
+    #[arg(long)]
+    address: Option<String>,
+    /// A name, in every protocol.
+    #[arg(long)]
+    name: Option<String>,
+}
+
+/// A method, a path below the API's, and a body.
+type Question = (&'static str, String, Option<Value>);
+
+impl Ctl {
+    /// Asks, and writes the answer.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or refuses.
+    pub fn run(&self, out: &mut impl Write) -> Result<(), Error> {
+        let (method, path, body) = self.action.question();
+        let wrong = |error| Error::File { path: self.socket.clone(), error };
+        let mut stream = UnixStream::connect(&self.socket).map_err(wrong)?;
+        let body = body.map_or_else(String::new, |body| body.to_string());
+        // HTTP/1.0: the answer ends with the connection, and is in one piece.
+        let length = body.len();
+        write!(
+            stream,
+            "{method} /api/v1{path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        )
+        .map_err(wrong)?;
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") && head.len() < 64 * 1024 {
+            if stream.read(&mut byte).map_err(wrong)? == 0 {
+                break;
+            }
+            head.extend(byte);
+        }
+        let head = String::from_utf8_lossy(&head);
+        let status = head.split(' ').nth(1).unwrap_or_default();
+        if status.starts_with('2') {
+            let mut part = [0; 4096];
+            loop {
+                match stream.read(&mut part).map_err(wrong)? {
+                    0 => break,
+                    len => out.write_all(part.get(..len).unwrap_or_default())?,
+                }
+                out.flush()?;
+            }
+            return Ok(writeln!(out)?);
+        }
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map_err(wrong)?;
+        let error = serde_json::from_str::<Value>(&answer).unwrap_or_default();
+        let message = error.pointer("/error/message").and_then(Value::as_str);
+        Err(Error::Refused(message.map_or_else(|| format!("the server answers {status}"), str::to_owned)))
+    }
+}
+
+/// A name or a protocol as a part of a path.
+fn escaped(text: &str) -> String {
+    let kept = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes()
+        .map(|byte| if kept(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+/// An object of the fields that are there.
+fn body(client: &Client, more: &[(&str, Option<Value>)]) -> Option<Value> {
+    let fields =
+        [("name", client.name.clone().map(Value::from)), ("peer", client.peer.clone().map(Value::from))];
+    let all = fields.into_iter().chain(more.iter().cloned());
+    let all = all.filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    Some(Value::Object(all.collect::<Map<_, _>>()))
+}
+
+impl Action {
+    fn question(&self) -> Question {
+        let of = |protocol: &str, what: &str| format!("/{}/{what}", escaped(protocol));
+        match self {
+            Self::Protocols => ("GET", "/protocols".into(), None),
+            Self::List { protocol, offset, limit } => {
+                ("GET", of(protocol, &format!("members?offset={offset}&limit={limit}")), None)
+            }
+            Self::Kick { protocol, client, reason } => {
+                let reason = reason.clone().map(Value::from);
+                ("POST", of(protocol, "kick"), body(client, &[("reason", reason)]))
+            }
+            Self::Mute { protocol, client, text } => {
+                let more = [("voice", Some(true.into())), ("text", Some((*text).into()))];
+                ("POST", of(protocol, "mute"), body(client, &more))
+            }
+            Self::Unmute { protocol, client } => {
+                ("POST", of(protocol, "mute"), body(client, &[("voice", Some(false.into()))]))
+            }
+            Self::Mutes { protocol } => ("GET", of(protocol, "mutes?limit=1000"), None),
+            Self::Ban { subject: BanSubject { address, name }, seconds, reason } => {
+                let ban = json!({ "address": address, "name": name, "seconds": seconds, "reason": reason });
+                ("POST", "/bans".into(), Some(ban))
+            }
+            Self::Unban { id } => ("DELETE", format!("/bans/{id}"), None),
+            Self::Bans => ("GET", "/bans?limit=1000".into(), None),
+            Self::Leave { protocol, client, room } => {
+                ("POST", of(protocol, "move"), body(client, &[("from", Some(room.clone().into()))]))
+            }
+            Self::Say { protocol, room, text } => {
+                ("POST", of(protocol, "say"), Some(json!({ "room": room, "text": text })))
+            }
+            Self::Hear { protocol, listener, speakers, reset } => {
+                let hears = if *reset { Value::Null } else { json!(speakers) };
+                ("PUT", of(protocol, "hearing"), Some(json!({ "listeners": { listener.as_str(): hears } })))
+            }
+            Self::Others { protocol, hear } => {
+                ("PUT", of(protocol, "hearing"), Some(json!({ "others": hear })))
+            }
+            Self::Actions => ("GET", "/actions".into(), None),
+            Self::Events => ("GET", "/events".into(), None),
+            Self::Drain => ("POST", "/drain".into(), Some(json!({}))),
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! One protocol under control: what is asked of it, whatever its session is.
+
+use super::decisions::{Decisions, Muted, Set};
+use super::known::Known;
+use super::moderated::{Ability, Moderated};
+use super::{Control, Failure};
+use core::fmt::Display;
+use serde::{Deserialize, Serialize};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use voxwire_core::{Mute, PeerId};
+use voxwire_transport::Handle;
+
+/// What is known of the clients of one protocol, and what was decided about them. Locked after the session, always.
+#[derive(Debug, Default)]
+pub(crate) struct Realm {
+    decisions: Mutex<Decisions>,
+    pub(super) known: Known,
+}
+
+impl Realm {
+    fn lock(&self) -> MutexGuard<'_, Decisions> {
+        self.decisions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A client, as the API shows it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Listed {
+    /// Its connection.
+    peer: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
+    muted_voice: bool,
+    muted_text: bool,
+    /// Whether it is decided whom it hears.
+    hearing_set: bool,
+    /// Rooms, groups or calls that it is in.
+    rooms: Vec<String>,
+}
+
+/// Whom an action is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Whom {
+    Name(String),
+    Peer(PeerId),
+}
+
+/// How many there are in all, and some of them.
+#[derive(Debug, Serialize)]
+pub(crate) struct Page<T> {
+    pub(crate) total: usize,
+    pub(crate) items: Vec<T>,
+}
+
+/// Who hears whom, as the API is told.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HearingUpdate {
+    /// Whom listeners without a set hear.
+    #[serde(default)]
+    pub(crate) others: Option<Others>,
+    /// Whom each listener hears; `null` for what holds for listeners without a set.
+    #[serde(default)]
+    pub(crate) listeners: std::collections::BTreeMap<String, Option<Vec<String>>>,
+}
+
+/// Whom listeners without a set hear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Others {
+    Everyone,
+    Nobody,
+}
+
+/// Who hears whom, as the API shows it.
+#[derive(Debug, Serialize)]
+pub(crate) struct HearingPage {
+    others: Others,
+    #[serde(flatten)]
+    sets: Page<Set>,
+}
+
+/// A protocol under control.
+pub(crate) trait Moderator: Send + Sync {
+    /// Why the protocol cannot do something, if it cannot.
+    fn lacks(&self, ability: Ability) -> Option<&'static str>;
+    fn members(&self, offset: usize, limit: usize) -> Page<Listed>;
+    /// Disconnects. Returns how many connections.
+    fn kick(&self, whom: &Whom, reason: &str) -> Result<usize, Failure>;
+    /// Disconnects those that a ban keeps out. Returns how many connections.
+    fn kick_banned(&self, control: &Control) -> usize;
+    /// Returns how many connections it holds for already.
+    fn mute(&self, realm: &Realm, whom: &Whom, mute: Mute) -> Result<usize, Failure>;
+    fn muted(&self, realm: &Realm, offset: usize, limit: usize) -> Page<Muted>;
+    fn set_hearing(&self, realm: &Realm, update: &HearingUpdate) -> Result<usize, Failure>;
+    fn hearing(&self, realm: &Realm, offset: usize, limit: usize) -> HearingPage;
+    fn leave(&self, whom: &Whom, room: &str) -> Result<usize, Failure>;
+    fn say(&self, room: &str, sender: &str, text: &str) -> Result<usize, Failure>;
+}
+
+impl<S: Moderated<Framing: Send> + Send + 'static> Moderator for Handle<S> {
+    fn lacks(&self, ability: Ability) -> Option<&'static str> {
+        self.call(|session, _| session.lacks(ability))
+    }
+
+    fn members(&self, offset: usize, limit: usize) -> Page<Listed> {
+        self.call(|session, _| {
+            let (mut total, mut items) = (0_usize, Vec::new());
+            session.each_member(&mut |member| {
+                if (offset..offset.saturating_add(limit)).contains(&total) {
+                    items.push(Listed {
+                        peer: member.peer.to_string(),
+                        name: member.name.map(|name| String::from_utf8_lossy(name).into_owned()),
+                        address: member.address.map(|address| address.to_string()),
+                        muted_voice: member.muted.voice,
+                        muted_text: member.muted.text,
+                        hearing_set: member.hearing_set,
+                        rooms: session.rooms_of(member.peer),
+                    });
+                }
+                total += 1;
+            });
+            Page { total, items }
+        })
+    }
+
+    fn kick(&self, whom: &Whom, reason: &str) -> Result<usize, Failure> {
+        self.call(|session, now| on_each(session, whom, |session, peer| session.kick(now, peer, reason)))
+    }
+
+    fn kick_banned(&self, control: &Control) -> usize {
+        self.call(|session, now| {
+            let mut banned = Vec::new();
+            session.each_member(&mut |member| {
+                let name = member.name.map(String::from_utf8_lossy);
+                if name.is_some_and(|name| !control.allows(&name)) {
+                    banned.push(member.peer);
+                }
+            });
+            session.each_connection(&mut |peer, address| {
+                if address.is_some_and(|address| !control.lets_in(address.ip())) {
+                    banned.push(peer);
+                }
+            });
+            banned.into_iter().filter(|peer| session.kick(now, *peer, super::BANNED).is_ok()).count()
+        })
+    }
+
+    fn mute(&self, realm: &Realm, whom: &Whom, mute: Mute) -> Result<usize, Failure> {
+        self.call(|session, _| {
+            needs(session, mute.voice, Ability::MuteVoice)?;
+            needs(session, mute.text, Ability::MuteText)?;
+            let done = match on_each(session, whom, |session, peer| session.mute(peer, mute)) {
+                // It holds as soon as it comes.
+                Err(Failure::NotFound(_)) if matches!(whom, Whom::Name(_)) => 0,
+                done => done?,
+            };
+            let name = match whom {
+                Whom::Name(name) => Some(name.clone()),
+                Whom::Peer(peer) => session.name_of(*peer),
+            };
+            if let Some(name) = name {
+                if mute.is_nothing() {
+                    session.forget_mute(&name);
+                }
+                realm.lock().mute(&name, mute).map_err(|limit| Failure::Invalid(limit.0))?;
+            }
+            Ok(done)
+        })
+    }
+
+    fn muted(&self, realm: &Realm, offset: usize, limit: usize) -> Page<Muted> {
+        let (total, items) = realm.lock().list_muted(offset, limit);
+        Page { total, items }
+    }
+
+    fn set_hearing(&self, realm: &Realm, update: &HearingUpdate) -> Result<usize, Failure> {
+        self.call(|session, _| {
+            needs(session, true, Ability::Hearing)?;
+            let mut decisions = realm.lock();
+            if let Some(others) = update.others {
+                decisions.closed = others == Others::Nobody;
+                session.close_hearing(decisions.closed);
+            }
+            let mut done = 0_usize;
+            for (listener, hears) in &update.listeners {
+                decisions.set(listener, hears.as_deref()).map_err(|limit| Failure::Invalid(limit.0))?;
+                done += apply_hearing(session, &decisions, listener).map_err(refused)?;
+            }
+            Ok(done)
+        })
+    }
+
+    fn hearing(&self, realm: &Realm, offset: usize, limit: usize) -> HearingPage {
+        let decisions = realm.lock();
+        let (total, items) = decisions.list_hearing(offset, limit);
+        let others = if decisions.closed { Others::Nobody } else { Others::Everyone };
+        HearingPage { others, sets: Page { total, items } }
+    }
+
+    fn leave(&self, whom: &Whom, room: &str) -> Result<usize, Failure> {
+        self.call(|session, now| {
+            needs(session, true, Ability::Leave)?;
+            on_each(session, whom, |session, peer| session.leave(now, peer, room))
+        })
+    }
+
+    fn say(&self, room: &str, sender: &str, text: &str) -> Result<usize, Failure> {
+        self.call(|session, now| {
+            needs(session, true, Ability::Say)?;
+            session.say(now, room, sender, text).map_err(refused)
+        })
+    }
+}
+
+/// What was decided about a client that has come, or has another name now, holds for it from now on.
+pub(super) fn apply<S: Moderated>(session: &mut S, realm: &Realm, peer: PeerId, name: &str) {
+    let decisions = realm.lock();
+    let applied = decisions.muted(name).map_or(Ok(()), |mute| session.mute(peer, mute)).and_then(|()| {
+        if session.lacks(Ability::Hearing).is_some() {
+            return Ok(());
+        }
+        if decisions.hears(name).is_some() {
+            apply_hearing(session, &decisions, name)?;
+        }
+        let listeners = decisions.listeners_of(name);
+        listeners.iter().try_for_each(|listener| apply_hearing(session, &decisions, listener).map(drop))
+    });
+    if let Err(error) = applied {
+        tracing::warn!(%peer, %error, "what was decided about a client does not hold for it");
+    }
+}
+
+/// Tells the session whom a listener hears. Returns how many connections it has.
+fn apply_hearing<S: Moderated>(
+    session: &mut S,
+    decisions: &Decisions,
+    listener: &str,
+) -> Result<usize, S::Refusal> {
+    let peers = session.named(listener);
+    if peers.is_empty() {
+        return Ok(0);
+    }
+    let speakers: Option<Vec<PeerId>> = decisions
+        .hears(listener)
+        .map(|hears| hears.iter().flat_map(|speaker| session.named(speaker)).collect());
+    peers.iter().try_for_each(|peer| session.set_hearing(*peer, speakers.as_deref()))?;
+    Ok(peers.len())
+}
+
+/// Does something with each connection of a client. Returns how many there are.
+fn on_each<S: Moderated>(
+    session: &mut S,
+    whom: &Whom,
+    mut act: impl FnMut(&mut S, PeerId) -> Result<(), S::Refusal>,
+) -> Result<usize, Failure> {
+    let peers = match whom {
+        Whom::Name(name) => {
+            needs(session, true, Ability::Names)?;
+            session.named(name)
+        }
+        Whom::Peer(peer) if session.is_member(*peer) => vec![*peer],
+        Whom::Peer(_) => Vec::new(),
+    };
+    if peers.is_empty() {
+        return Err(Failure::NotFound(match whom {
+            Whom::Name(name) => format!("no client is named {name:?}"),
+            Whom::Peer(peer) => format!("no client is peer {peer}"),
+        }));
+    }
+    for peer in &peers {
+        act(session, *peer).map_err(refused)?;
+    }
+    Ok(peers.len())
+}
+
+fn needs<S: Moderated>(session: &S, wanted: bool, ability: Ability) -> Result<(), Failure> {
+    match session.lacks(ability).filter(|_| wanted) {
+        Some(why) => Err(Failure::Unsupported(why)),
+        None => Ok(()),
+    }
+}
+
+fn refused(refusal: impl Display) -> Failure {
+    Failure::Refused(refusal.to_string())
+}

@@ -1,0 +1,130 @@
+//! A server under control, and its clients.
+
+use crate::kit::raw::connect;
+use crate::kit::{Server, file, folder};
+use core::net::SocketAddr;
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+
+pub const TOKEN: &str = "0123456789-token-of-ann";
+
+/// A server and its data.
+pub struct Controlled {
+    pub server: Server,
+    pub data: PathBuf,
+    pub socket: PathBuf,
+}
+
+impl Drop for Controlled {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.data);
+    }
+}
+
+impl Controlled {
+    /// With these settings beside those of control.
+    pub fn start(name: &str, settings: &str) -> Self {
+        Self::start_with(name, settings, "")
+    }
+
+    /// With these settings, and more of those of control.
+    pub fn start_with(name: &str, settings: &str, more: &str) -> Self {
+        let data = folder(&format!("control-{name}"));
+        let server = serve(name, settings, more, &data);
+        Self { server, socket: data.join("control.sock"), data }
+    }
+
+    pub fn address(&self, what: &str) -> SocketAddr {
+        self.server.address(what)
+    }
+
+    /// Asks with the token.
+    pub fn ask(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let answer = self.send(method, path, Some(TOKEN), &body.to_string());
+        (answer.0, serde_json::from_str(&answer.1).unwrap_or_else(|_| panic!("{method} {path}: {answer:?}")))
+    }
+
+    pub fn get(&self, path: &str) -> Value {
+        let (status, answer) = self.ask("GET", path, &Value::Null);
+        assert_eq!(status, 200, "{path}: {answer}");
+        answer
+    }
+
+    /// Has something done.
+    #[track_caller]
+    pub fn act(&self, path: &str, body: &Value) -> Value {
+        let method = if path.ends_with("/hearing") { "PUT" } else { "POST" };
+        let (status, answer) = self.ask(method, path, body);
+        assert!((200..300).contains(&status), "{path} {body}: {status} {answer}");
+        answer
+    }
+
+    /// Why something is not done.
+    #[track_caller]
+    pub fn refuses(&self, path: &str, body: &Value) -> (u16, String, String) {
+        let method = if path.ends_with("/hearing") { "PUT" } else { "POST" };
+        let (status, answer) = self.ask(method, path, body);
+        let text =
+            |name: &str| answer["error"][name].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
+        (status, text("code"), text("message"))
+    }
+
+    /// The names of a protocol's clients.
+    pub fn names(&self, protocol: &str) -> Vec<String> {
+        let members = self.get(&format!("/api/v1/{protocol}/members"));
+        let items = members["items"].as_array().unwrap().iter();
+        items.map(|item| item["name"].as_str().unwrap_or("?").to_owned()).collect()
+    }
+
+    /// Waits until a protocol has so many clients.
+    #[track_caller]
+    pub fn until(&self, protocol: &str, clients: usize) {
+        for _ in 0..500 {
+            if self.names(protocol).len() == clients {
+                return;
+            }
+            crate::kit::raw::pause(10);
+        }
+        panic!("{clients} clients expected: {:?}", self.names(protocol));
+    }
+
+    /// A request as it is written; the status and the body of the answer.
+    pub fn send(&self, method: &str, path: &str, token: Option<&str>, body: &str) -> (u16, String) {
+        let token = token.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
+        let length = body.len();
+        self.raw(&format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{token}Content-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        ))
+    }
+
+    pub fn raw(&self, request: &str) -> (u16, String) {
+        let mut stream = self.connect();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        // A body that is not read ends the connection with a reset.
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8(answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+        (status, body.to_owned())
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        connect(self.server.address("http tcp"))
+    }
+}
+
+/// Starts a server on `data`, with control.
+pub fn serve(name: &str, settings: &str, more: &str, data: &Path) -> Server {
+    let tokens = file(&format!("control-{name}.token"), &format!("ann {TOKEN}\n"));
+    let (tokens, socket) = (tokens.display(), data.join("control.sock"));
+    let control =
+        format!("control-token-file = \"{tokens}\"\ncontrol-socket = \"{}\"\n{more}", socket.display());
+    let settings = format!("{control}\n{settings}\n");
+    let config = file(&format!("control-{name}.toml"), &settings);
+    let (config, data) = (config.to_str().unwrap(), data.to_str().unwrap());
+    Server::start(&["--config", config, "--data", data, "--http", "127.0.0.1:0"])
+}

@@ -1,0 +1,98 @@
+//! The local socket, and `voxwire-server ctl`.
+
+use crate::common::Controlled;
+use crate::kit::raw::{connect, registered};
+use crate::kit::{command, fails};
+use serde_json::{Value, json};
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt as _;
+
+/// C-32, C-33: each action of the command, by the socket that no other user can open.
+#[test]
+fn c_33_each_action_of_the_command_reaches_the_server() {
+    let mut control = Controlled::start(
+        "ctl",
+        "only = [\"voicelink\", \"dissonance\"]\n[dissonance]\nport = 0\nquic = false",
+    );
+    assert_eq!(std::fs::metadata(&control.socket).unwrap().permissions().mode() & 0o777, 0o600);
+    let socket = control.socket.to_str().unwrap().to_owned();
+    let run = |arguments: &[&str]| {
+        let all = [&["ctl", "--socket", &socket], arguments].concat();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_voxwire-server"));
+        let output = command.args(all).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let done = |arguments: &[&str]| {
+        let (code, out, err) = run(arguments);
+        assert_eq!(code, Some(0), "{arguments:?}: {err}");
+        serde_json::from_str::<Value>(&out).unwrap_or_else(|_| panic!("{arguments:?}: {out}"))
+    };
+    let mut alice = registered(connect(control.address("voicelink tcp")), "alice");
+    control.until("voicelink", 1);
+    assert_eq!(done(&["protocols"])["items"][0]["name"], "voicelink");
+    assert_eq!(done(&["list", "voicelink"])["items"][0]["name"], "alice");
+    assert_eq!(done(&["mute", "voicelink", "--name", "alice"])["connections"], 1);
+    assert_eq!(done(&["mutes", "voicelink"])["total"], 1);
+    assert_eq!(done(&["unmute", "voicelink", "--name", "alice"])["connections"], 1);
+    assert_eq!(done(&["hear", "voicelink", "bob", "alice"])["connections"], 0);
+    assert_eq!(done(&["hear", "voicelink", "bob", "--reset"])["connections"], 0);
+    assert_eq!(done(&["others", "voicelink", "nobody"])["connections"], 0);
+    assert_eq!(done(&["ban", "--address", "192.0.2.0/24", "--seconds", "60"])["ban"]["id"], 1);
+    assert_eq!(done(&["bans"])["total"], 1);
+    assert_eq!(done(&["unban", "1"])["id"], 1);
+    assert_eq!(done(&["kick", "voicelink", "--name", "alice", "--reason", "shouting"])["connections"], 1);
+    let mut rest = Vec::new();
+    alice.read_to_end(&mut rest).unwrap();
+    assert!(rest.ends_with(b"shouting"));
+    let (code, _, error) = run(&["say", "voicelink", "x", "hello"]);
+    assert!(code == Some(1) && error.contains("voicelink has no text"), "{error}");
+    let (code, _, error) = run(&["leave", "dissonance", "--name", "bob", "Lobby"]);
+    assert!(code == Some(1) && error.contains("no client is named"), "{error}");
+    let log = done(&["actions"]);
+    let by = log["items"][0]["by"].as_str().unwrap();
+    assert!(by.starts_with("socket, user ") && log["items"][0]["action"] == "kicked", "{log}");
+    // A stream of events ends with the server.
+    let events = std::process::Command::new(env!("CARGO_BIN_EXE_voxwire-server"))
+        .args(["ctl", "--socket", &socket, "events"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = events.stdout.unwrap();
+    out.read_exact(&mut [0; 8]).unwrap();
+    assert_eq!(done(&["drain"]), json!({ "draining": true }));
+    assert!(control.server.wait().success());
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("event: draining"), "{rest}");
+    assert!(!control.socket.exists());
+    let (code, _, error) = run(&["bans"]);
+    assert!(code == Some(2) && error.contains("control.sock"), "{error}");
+}
+
+/// C-32: settings that would let a token be read or guessed are refused.
+#[test]
+fn c_32_settings_that_would_give_the_token_away_are_refused() {
+    let short = crate::kit::file("control-short.token", "short\n");
+    let (code, error) = fails(&["--control-token-file", short.to_str().unwrap(), "--http", "127.0.0.1:0"]);
+    assert!(code == Some(2) && error.contains("at least 16 expected"), "{error}");
+    let good = crate::kit::file("control-good.token", "0123456789abcdef0123\n");
+    let good = good.to_str().unwrap();
+    let (code, error) = fails(&["--control-token-file", good, "--http", "0.0.0.0:0"]);
+    assert!(code == Some(2) && error.contains("in the clear"), "{error}");
+    let (code, error) = fails(&["--control-token-file", good, "--http", "off"]);
+    assert!(code == Some(2) && error.contains("beside the status page"), "{error}");
+    let (code, error) = fails(&["--control-token-file", "/nowhere/token", "--http", "127.0.0.1:0"]);
+    assert!(code == Some(2) && error.contains("/nowhere/token"), "{error}");
+    let output = command(&["--check-config", "--http", "127.0.0.1:0"])
+        .env("VOXWIRE_CONTROL_TOKEN", "a-secret-that-is-long-enough")
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let output = command(&["--check-config", "--http", "off"])
+        .env("VOXWIRE_CONTROL_TOKEN", "a-secret-that-is-long-enough")
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && !error.contains("a-secret"), "{error}");
+}
