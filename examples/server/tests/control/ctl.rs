@@ -53,18 +53,19 @@ fn c_33_each_action_of_the_command_reaches_the_server() {
     let by = log["items"][0]["by"].as_str().unwrap();
     assert!(by.starts_with("socket, user ") && log["items"][0]["action"] == "kicked", "{log}");
     // A stream of events ends with the server.
-    let events = std::process::Command::new(env!("CARGO_BIN_EXE_voxwire-server"))
+    let mut events = std::process::Command::new(env!("CARGO_BIN_EXE_voxwire-server"))
         .args(["ctl", "--socket", &socket, "events"])
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    let mut out = events.stdout.unwrap();
+    let mut out = events.stdout.take().unwrap();
     out.read_exact(&mut [0; 8]).unwrap();
     assert_eq!(done(&["drain"]), json!({ "draining": true }));
     assert!(control.server.wait().success());
     let mut rest = String::new();
     out.read_to_string(&mut rest).unwrap();
     assert!(rest.contains("event: draining"), "{rest}");
+    assert!(events.wait().unwrap().success());
     assert!(!control.socket.exists());
     let (code, _, error) = run(&["bans"]);
     assert!(code == Some(2) && error.contains("control.sock"), "{error}");
