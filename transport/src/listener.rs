@@ -88,21 +88,6 @@ impl Listener {
         })
     }
 
-    /// Binds the first of `ports` that is free. Returns it as well.
-    pub(crate) fn bind_first(ip: IpAddr, ports: impl IntoIterator<Item = u16>) -> io::Result<(Self, u16)> {
-        let mut last = io::Error::other("no port is allowed");
-        for port in ports {
-            match Self::bind(SocketAddr::new(ip, port)) {
-                Ok(listener) => {
-                    let port = listener.local_addr()?.port();
-                    return Ok((listener, port));
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    }
-
     /// Binds `address` for TCP and UDP: what must arrive goes by TCP, what may be lost by UDP, as `PROTOCOL.md` of this
     /// crate describes. Port 0 takes any port that is free for both.
     ///
