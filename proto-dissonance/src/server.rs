@@ -73,6 +73,8 @@ pub struct ServerStats {
     pub voice_over_budget: u64,
     /// Texts relayed.
     pub texts: u64,
+    /// Voice packets and texts that were not relayed as their sender is muted.
+    pub muted: u64,
     /// Destinations of relayed packets that were not there, not addressed, named twice, or do not hear the sender.
     pub skipped: u64,
     /// Malformed or misplaced packets.
@@ -563,9 +565,7 @@ impl Session for Server {
             }
             ServerCommand::Kick { client } => {
                 let peer = self.peer(client).ok_or(Refusal::UnknownClient)?;
-                self.outbox.check_capacity(64, self.clients.len().saturating_add(4))?;
-                self.expel(now, peer, LeftBecause::Kicked);
-                Ok(())
+                self.kick(now, peer, "")
             }
             ServerCommand::Mute { client, voice, text } => {
                 let peer = self.peer(client).ok_or(Refusal::UnknownClient)?;

@@ -4,9 +4,10 @@
 mod harness;
 
 use harness::{Harness, say, state};
-use voxwire_core::{Mute, Output, PeerId, Session as _};
+use voxwire_core::{Limits, Mute, Output, PeerId, Session as _};
 use voxwire_dissonance::{
-    ClientId, Packet, Recipient, Refusal, ServerRelay, ServerSettings, TextData, room_id,
+    ClientId, Packet, Recipient, Refusal, RoomRefused, ServerCommand, ServerRelay, ServerSettings, TextData,
+    room_id,
 };
 
 /// Ann, Ben and Cid, and their connections.
@@ -143,7 +144,88 @@ fn c_30_a_room_is_told_something_by_the_server() {
     assert_eq!((text.sender, text.recipient), (client, Recipient::Room(room_id("Hall"))));
     assert_eq!(text.text.as_str(), Some("restart in a minute"));
     assert!(stage.sent_to(ben).is_empty() && stage.sent_to(cid).is_empty());
-    assert!(matches!(stage.server.say(stage.now, "Yard", "server", "x"), Err(Refusal::Unexpected { .. })));
+    // No client listens there.
+    assert_eq!(stage.server.say(stage.now, "Yard", "server", "x"), Ok(0));
     assert!(matches!(stage.server.say(stage.now, "Hall", "ben", "x"), Err(Refusal::Unexpected { .. })));
     assert!(matches!(stage.server.say(stage.now, "Hall", "", "x"), Err(Refusal::InvalidName(..))));
+}
+
+/// C-30: what is decided about a connection that asks to join holds when it has joined.
+#[test]
+fn c_30_a_peer_that_is_muted_before_it_joins_stays_so() {
+    let mut stage = Harness::new(ServerSettings { ask: true, ..ServerSettings::DEFAULT });
+    let admitted = |stage: &mut Harness, name: &str, mute| {
+        let peer = stage.open();
+        assert!(stage.handshake(peer, name).unwrap().starts_with("Joining"));
+        stage.server.mute(peer, mute).unwrap();
+        let told = direct(stage, |stage| {
+            stage.server.handle_command(stage.now, ServerCommand::Admit { peer }).unwrap();
+        });
+        assert!(!mute.voice || !told.contains(&(peer, true)), "{told:?}");
+        stage.drain();
+        let client = stage.server.client_of(peer).unwrap();
+        stage.send(peer, &state(stage.session(), name, client, &[])).unwrap();
+        (peer, client)
+    };
+    let muted = Mute { voice: true, text: true };
+    let (ann, a) = admitted(&mut stage, "ann", muted);
+    let (ben, b) = admitted(&mut stage, "ben", Mute::NOTHING);
+    stage.clear();
+    speak(&mut stage, ann, &[a, b], b"x");
+    assert!(stage.sent_to(ben).is_empty());
+    assert_eq!(stage.server.members().find(|it| it.peer == ann).unwrap().muted, muted);
+    assert_eq!(stage.server.stats().muted, 1);
+}
+
+/// C-30: the operator has one number, and a text that is not sent takes none.
+#[test]
+fn c_30_the_operators_texts_take_one_number() {
+    let (mut stage, [ann, ..], [a, ..]) = three();
+    stage.send(ann, &state(stage.session(), "ann", a, &["Hall".into()])).unwrap();
+    let long = "x".repeat(5000);
+    assert!(matches!(stage.server.say(stage.now, "Hall", "server", &long), Err(Refusal::Encode(_))));
+    let dan = stage.join("dan");
+    assert_eq!(stage.server.client_of(dan), Some(ClientId::new(3)));
+    for _ in 0..3 {
+        assert_eq!(stage.server.say(stage.now, "Hall", "server", "again"), Ok(1));
+        stage.drain();
+    }
+    let eve = stage.join("eve");
+    assert_eq!(stage.server.client_of(eve), Some(ClientId::new(5)));
+}
+
+/// C-30: who is to go goes, however much waits to be sent.
+#[test]
+fn c_30_a_client_is_kicked_though_the_outbox_is_full() {
+    let limits = Limits { max_outbox: 20_000, ..ServerSettings::DEFAULT.limits };
+    let mut stage = Harness::new(ServerSettings { limits, ..ServerSettings::DEFAULT });
+    let [ann, ben] = ["ann", "ben"].map(|name| stage.join(name));
+    let client = stage.server.client_of(ben).unwrap();
+    for _ in 0..2000 {
+        stage.server.mute(ann, Mute::NOTHING).unwrap();
+    }
+    assert_eq!(stage.server.kick(stage.now, ann, ""), Ok(()));
+    assert_eq!(stage.server.handle_command(stage.now, ServerCommand::Kick { client }), Ok(()));
+    stage.drain();
+    assert_eq!(stage.closed, [ann, ben]);
+}
+
+/// C-30: a move takes a client into no more rooms than it may listen to.
+#[test]
+fn c_30_a_client_is_moved_into_no_more_rooms_than_it_may_have() {
+    let mut stage = Harness::new(ServerSettings { max_rooms: 2, ..ServerSettings::DEFAULT });
+    let ann = stage.join("ann");
+    let client = stage.server.client_of(ann).unwrap();
+    let mut go = |from, to| stage.server.handle_command(stage.now, ServerCommand::Move { client, from, to });
+    assert_eq!(go(None, Some("Red")), Ok(()));
+    assert_eq!(go(None, Some("Blue")), Ok(()));
+    let refused = Err(RoomRefused::Quota.into());
+    assert_eq!(go(None, Some("Green")), refused);
+    // It is in no such room.
+    assert_eq!(go(Some("Grey"), Some("Green")), refused);
+    // It is there.
+    assert_eq!(go(None, Some("Red")), Ok(()));
+    assert_eq!(go(Some("Red"), Some("Red")), Ok(()));
+    assert_eq!(go(Some("Red"), Some("Green")), Ok(()));
+    assert_eq!(stage.server.rooms_of(client).count(), 2);
 }

@@ -21,6 +21,8 @@ pub(super) struct Clients {
     free: Vec<u32>,
     len: usize,
     ids: Ids,
+    /// The sender of the operator's texts.
+    operator: Option<ClientId>,
     /// In the order of what their names are known by.
     by_name: Vec<ClientId>,
     kept: KeptNames,
@@ -68,6 +70,7 @@ impl Clients {
             free: Vec::new(),
             len: 0,
             ids: Ids::new(quarantine),
+            operator: None,
             by_name: Vec::new(),
             kept,
         }
@@ -125,11 +128,10 @@ impl Clients {
         Some(id)
     }
 
-    /// A number that no client has, and none gets for a while.
-    pub(super) fn lend_number(&mut self, now: Instant) -> Option<ClientId> {
-        let id = self.ids.take(now)?;
-        self.ids.give_back(now, id);
-        Some(id)
+    /// The number of the operator, which no client gets from the first time on; `None` if none is free.
+    pub(super) fn operator(&mut self, now: Instant) -> Option<ClientId> {
+        self.operator = self.operator.or_else(|| self.ids.take(now));
+        self.operator
     }
 
     /// Removes a client, and returns what it listened to.

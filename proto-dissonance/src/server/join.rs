@@ -1,6 +1,6 @@
 //! Joining and leaving: the handshake, names, and what a newcomer is told.
 
-use super::{Flags, Kind, Pending, Server};
+use super::{Kind, Pending, Server};
 use crate::{
     ClientId, ClientInfo, ClientState, CodecSettings, DeltaClientState, HandshakeRequest, HandshakeResponse,
     LeftBecause, Packet, Refusal, Resource, RoomListeners, ServerEvent, Text, Violation,
@@ -116,7 +116,6 @@ impl Server {
         if !self.clients.has_room(now) {
             return None;
         }
-        // A muted client stays so under another name.
         let again = self.client_of(peer).is_some();
         self.leave_later(now, peer, LeftBecause::Again);
         if let Some(holder) = self.holder(&name).filter(|&holder| holder != peer) {
@@ -128,14 +127,8 @@ impl Server {
         self.stats.joined = self.stats.joined.saturating_add(1);
         self.peers.keep(peer);
         if let Some(state) = self.peers.get_mut(peer) {
+            // What has been decided about the connection stays, before the first join and under another name.
             state.client = Some(client);
-            let muted = state.flags.has(Flags::MUTE_VOICE);
-            if !again {
-                state.flags.set(Flags::MUTE_VOICE | Flags::MUTE_TEXT | Flags::WATCHED, false);
-            }
-            if muted && !again {
-                self.outbox.direct(peer, !self.hearing.is_decided(peer));
-            }
             let control = self.controls.get_mut(now, peer);
             (control.pending, control.answered) = (None, Some(now));
         }

@@ -227,17 +227,21 @@ impl Server {
             let (state, command) = ("it has not said yet which rooms it listens to", "move a client");
             return Err(Refusal::Unexpected { state, command });
         }
-        let count = self.clients.rooms(client).len();
         if let Some(error) = to.and_then(|name| self.check_room(name).err()) {
             return Err(Refusal::InvalidName("room name", error));
         }
         let to = match to {
             None => None,
             Some(name) if self.rooms.collides(name) => return Err(RoomRefused::Collision.into()),
-            Some(_) if count > self.settings.max_rooms => return Err(RoomRefused::Quota.into()),
             to => to,
         };
         let from = from.filter(|name| !self.rooms.collides(name));
+        let rooms = self.clients.rooms(client);
+        let leaves = from.is_some_and(|name| rooms.contains(&room_id(name)));
+        let enters = to.is_some_and(|name| from == to || !rooms.contains(&room_id(name)));
+        if enters && rooms.len().saturating_sub(usize::from(leaves)) >= self.settings.max_rooms {
+            return Err(RoomRefused::Quota.into());
+        }
         self.outbox.check_capacity(1024, self.clients.len().saturating_mul(2).saturating_add(4))?;
         for (room, joined) in [(from, false), (to, true)] {
             let Some(name) = room else { continue };

@@ -2,8 +2,8 @@
 
 use super::{Flags, Server};
 use crate::{
-    ClientInfo, ClientState, CodecSettings, LeftBecause, Packet, Recipient, Refusal, Resource, Text,
-    TextData, room_id,
+    ClientId, ClientInfo, ClientState, CodecSettings, LeftBecause, Packet, Recipient, Refusal, Resource,
+    Text, TextData, room_id,
 };
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -30,18 +30,19 @@ impl Server {
         self.peers.iter().map(|(peer, _)| (peer, self.address(peer)))
     }
 
-    /// Closes a connection, whose client leaves the session. The protocol has no word for the reason.
+    /// Closes a connection, whose client leaves the session. The protocol has no word for the reason. If the outbox is full, the other
+    /// clients are not told.
     ///
     /// # Errors
-    /// [`Refusal::UnknownPeer`]; [`Refusal::Encode`] if the outbox is full.
+    /// [`Refusal::UnknownPeer`]
     pub fn kick(&mut self, now: Instant, peer: PeerId, _reason: &str) -> Result<(), Refusal> {
         self.peers.get(peer).ok_or(Refusal::UnknownPeer)?;
-        self.outbox.check_capacity(64, self.clients.len().saturating_add(4))?;
         self.expel(now, peer, LeftBecause::Kicked);
         Ok(())
     }
 
-    /// Decides what of a client is handed on. One whose voice is not is introduced to no client.
+    /// Decides what of a client is handed on. One whose voice is not is introduced to no client. Holds for the connection, from before its
+    /// client joins, and ends with it.
     ///
     /// # Errors
     /// [`Refusal::UnknownPeer`]
@@ -54,7 +55,7 @@ impl Server {
     }
 
     /// Decides whose voice is handed on to a listener; `None` for what [`close_hearing`](Self::close_hearing) says. Such a listener is
-    /// introduced to no client. Text is not concerned.
+    /// introduced to no client. Text is not concerned. Ends with the listener's connection.
     ///
     /// # Errors
     /// [`Refusal::UnknownPeer`]
@@ -82,38 +83,47 @@ impl Server {
     }
 
     /// Sends those who listen to a room a text, as one of `sender`, who is a client for as long as that takes: the protocol has no other
-    /// senders. Returns to how many.
+    /// senders. All such texts have one client number, which no client gets. Returns to how many clients; 0 if none listens.
     ///
     /// # Errors
-    /// [`Refusal::InvalidName`]; [`Refusal::Unexpected`] if a client has that name, or if no client listens to the room; [`Refusal::Full`]
-    /// if no number is free; [`Refusal::Encode`] for a text that is too long, or if the outbox is full.
+    /// [`Refusal::InvalidName`]; [`Refusal::Unexpected`] if a client has that name; [`Refusal::Full`] if no number is free the first time;
+    /// [`Refusal::Encode`] for a text that is too long, or if the outbox is full.
     pub fn say(&mut self, now: Instant, room: &str, sender: &str, text: &str) -> Result<usize, Refusal> {
         check_name(sender.as_bytes()).map_err(|error| Refusal::InvalidName("name", error))?;
-        let command = "send a text";
         if self.find(sender).is_some() {
-            return Err(Refusal::Unexpected { state: "a client has the sender's name", command });
+            return Err(Refusal::Unexpected {
+                state: "a client has the sender's name",
+                command: "send a text",
+            });
         }
         let id = room_id(room);
         let listened = self.rooms.get(id).filter(|listened| *listened.name == *room);
-        let none = Refusal::Unexpected { state: "no client listens to that room", command };
-        let listeners = &listened.ok_or(none)?.listeners;
+        let listeners = listened.map_or(&[][..], |listened| &*listened.listeners);
         let to: Vec<PeerId> = listeners.iter().filter_map(|&listener| self.clients.peer(listener)).collect();
-        let full = Refusal::Full { what: Resource::Clients, max: usize::from(u16::MAX) };
-        let client = self.clients.lend_number(now).ok_or(full)?;
         let session = self.session;
-        let info = ClientInfo { name: Text::new(sender), id: client, codec: CodecSettings::DEFAULT };
-        let text = TextData { session, sender: client, recipient: Recipient::Room(id), text: text.into() };
-        let packets = [
-            Packet::ClientState(ClientState { session, client: info, rooms: List::from(&[][..]) }),
-            Packet::TextData(text),
-            Packet::RemoveClient { session, client },
-        ];
-        let lens =
-            packets.iter().map(|packet| packet.encoded_len(&self.wire)).collect::<Result<Vec<_>, _>>()?;
-        let outputs = to.len().saturating_mul(3);
-        self.outbox.check_capacity(lens.into_iter().fold(0, usize::saturating_add), outputs)?;
-        for packet in &packets {
-            self.outbox.send(to.iter().copied(), Lane::Reliable, packet, &self.wire)?;
+        let packets = |client| {
+            let info = ClientInfo { name: Text::new(sender), id: client, codec: CodecSettings::DEFAULT };
+            let text =
+                TextData { session, sender: client, recipient: Recipient::Room(id), text: text.into() };
+            [
+                Packet::ClientState(ClientState { session, client: info, rooms: List::from(&[][..]) }),
+                Packet::TextData(text),
+                Packet::RemoveClient { session, client },
+            ]
+        };
+        // Every number is as long.
+        let mut len: usize = 0;
+        for packet in packets(ClientId::new(0)) {
+            len = len.saturating_add(packet.encoded_len(&self.wire)?);
+        }
+        if to.is_empty() {
+            return Ok(0);
+        }
+        self.outbox.check_capacity(len, to.len().saturating_mul(3))?;
+        let full = Refusal::Full { what: Resource::Clients, max: usize::from(u16::MAX) };
+        let client = self.clients.operator(now).ok_or(full)?;
+        for packet in packets(client) {
+            self.outbox.send(to.iter().copied(), Lane::Reliable, &packet, &self.wire)?;
         }
         self.stats.texts = self.stats.texts.saturating_add(1);
         Ok(to.len())

@@ -181,6 +181,7 @@ impl Server {
             return Err(Violation::TooMany(Resource::Channels));
         }
         if muted {
+            stats.muted = stats.muted.saturating_add(1);
             return Ok(None);
         }
         // Only here: what is refused must not cost as much as what is relayed.
@@ -251,6 +252,7 @@ impl Server {
             self.charge_bytes(now, peer, relay.payload.len());
         }
         if muted {
+            self.stats.muted = self.stats.muted.saturating_add(1);
             return Ok(None);
         }
         let Self { controls, clients, stats, outbox, .. } = self;

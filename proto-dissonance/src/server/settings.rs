@@ -31,7 +31,8 @@ pub struct ServerSettings {
     pub addressed_only: bool,
     /// Voice relayed as type 7 is handed on reliably, as the type says. (Old releases do so by mistake.) Default: off.
     pub reliable_voice: bool,
-    /// How long a number given back is not given out again, while more than 1000 are free. Default: 30 s.
+    /// How long a number rests that is given back. With at most 1000 resting and none free, the oldest is reused; otherwise joins are
+    /// refused. Default: 30 s.
     pub id_quarantine: Duration,
     /// How long the name of a lost connection is kept from other addresses. Not at all where its own stands for many people
     /// (loopback, [`Server::exempt`](crate::Server::exempt)): nothing would show whose it was. Default: 30 s.
