@@ -82,6 +82,8 @@ pub struct ServerStats {
     pub packets: u64,
     /// Bytes of sound carried.
     pub bytes: u64,
+    /// VoiceData packets that were not carried as their sender is muted, or as the other side does not hear it.
+    pub muted: u64,
     /// Malformed or misplaced packets.
     pub violations: u64,
 }
@@ -403,11 +405,7 @@ impl Session for Server {
                 self.send(peer, &Packet::LoginFailed { reason: clipped(reason) });
                 Ok(())
             }
-            ServerCommand::Kick { peer, reason } => {
-                self.client(peer).ok_or(Refusal::UnknownPeer)?;
-                self.expel(now, peer, Some(reason));
-                Ok(())
-            }
+            ServerCommand::Kick { peer, reason } => self.kick(now, peer, reason),
         }
     }
 

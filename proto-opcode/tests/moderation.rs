@@ -4,8 +4,8 @@
 mod harness;
 
 use harness::{CLOSED, Harness, peer, request};
-use voxwire_core::{DialId, Input, ListenId, Mute, Via};
-use voxwire_opcode::{Packet, Refusal, RelayAddress, ServerSettings};
+use voxwire_core::{DialId, Input, ListenId, Mute, Session as _, Via};
+use voxwire_opcode::{Packet, Refusal, RelayAddress, ServerCommand, ServerSettings};
 
 const MUTED: Mute = Mute { voice: true, text: false };
 
@@ -74,5 +74,45 @@ fn c_30_a_server_without_a_relay_mutes_no_client() {
     let mut hall = Harness::new(ServerSettings::DEFAULT);
     hall.join(0, "alice");
     assert!(matches!(hall.server.mute(peer(0), MUTED), Err(Refusal::Unexpected { .. })));
-    assert!(matches!(hall.server.set_hearing(peer(0), None), Err(Refusal::Unexpected { .. })));
+    assert!(matches!(hall.server.set_hearing(peer(0), Some(&[])), Err(Refusal::Unexpected { .. })));
+    // Nothing is asked for.
+    assert_eq!(hall.server.mute(peer(0), Mute::NOTHING), Ok(()));
+    assert_eq!(hall.server.set_hearing(peer(0), None), Ok(()));
+    assert_eq!(hall.server.mute(peer(1), Mute::NOTHING), Err(Refusal::UnknownPeer));
+}
+
+/// C-30: what a listener may hear stays decided when it has logged out, and the other side can still be muted.
+#[test]
+fn c_30_a_call_whose_party_has_logged_out_stays_as_it_was_decided() {
+    for closed in [false, true] {
+        let mut hall = carried();
+        let set = [peer(1)];
+        let (speakers, to_alice) = if closed { (&set[..], 1) } else { (&[][..], 0) };
+        hall.server.set_hearing(peer(0), Some(speakers)).unwrap();
+        assert_eq!(heard(&mut hall), (1, to_alice));
+        hall.input(Input::Closed { peer: peer(0) }).unwrap();
+        // Neither opens nor closes what was decided.
+        hall.server.close_hearing(true);
+        hall.server.close_hearing(closed);
+        assert_eq!(heard(&mut hall), (1, to_alice), "{closed}");
+        hall.server.set_hearing(peer(1), None).unwrap();
+        assert_eq!(heard(&mut hall), (1, to_alice), "{closed}");
+        hall.server.mute(peer(1), MUTED).unwrap();
+        assert_eq!(heard(&mut hall), (1, 0), "{closed}");
+        hall.server.mute(peer(1), Mute::NOTHING).unwrap();
+        assert_eq!(heard(&mut hall), (1, to_alice), "{closed}");
+    }
+}
+
+/// C-30: the command ends calls, too, and frames that are not carried are counted.
+#[test]
+fn c_30_the_command_to_kick_ends_the_call() {
+    let mut hall = carried();
+    hall.server.mute(peer(0), MUTED).unwrap();
+    assert_eq!((heard(&mut hall), hall.server.stats().muted), ((0, 1), 1));
+    let kick = ServerCommand::Kick { peer: peer(0), reason: "shouting" };
+    hall.server.handle_command(hall.now, kick).unwrap();
+    hall.collect();
+    assert_eq!((hall.said(21), hall.said(30)), (vec![CLOSED.into()], vec![CLOSED.into()]));
+    assert_eq!(hall.server.relays(), 0);
 }

@@ -38,36 +38,44 @@ impl Server {
         Ok(())
     }
 
-    /// Decides whether voice of a client is handed on, where the server carries calls. A call that is up when its party logs out goes on as
-    /// it is.
+    /// Decides whether voice of a client is handed on, where the server carries calls. Ends with the connection; in a call that is up when
+    /// the client logs out it holds to the end of the call.
     ///
     /// # Errors
     /// [`Refusal::UnknownPeer`]; [`Refusal::Unexpected`] for text, which the protocol does not have, and where calls go straight between
-    /// clients.
+    /// clients, except for [`Mute::NOTHING`].
     pub fn mute(&mut self, peer: PeerId, mute: Mute) -> Result<(), Refusal> {
         if mute.text {
             return Err(Refusal::Unexpected { state: "opcode has no text", command: "mute text" });
         }
-        self.check_relay("mute a client")?;
-        self.client_mut(peer).ok_or(Refusal::UnknownPeer)?.muted = mute.voice;
+        let relayed = self.check_relay("mute a client");
+        let client = self.client_mut(peer).ok_or(Refusal::UnknownPeer)?;
+        if mute.voice {
+            relayed?;
+        }
+        client.muted = mute.voice;
         self.silence_calls_of(peer);
         Ok(())
     }
 
     /// Decides whose voice is handed on to a listener, where the server carries calls; `None` for what
-    /// [`close_hearing`](Self::close_hearing) says.
+    /// [`close_hearing`](Self::close_hearing) says. Ends with the listener's connection; in a call that is up when one of its parties logs
+    /// out, what both hear stays as it is.
     ///
     /// # Errors
-    /// [`Refusal::UnknownPeer`]; [`Refusal::Unexpected`] where calls go straight between clients.
+    /// [`Refusal::UnknownPeer`]; [`Refusal::Unexpected`] where calls go straight between clients, except for `None`.
     pub fn set_hearing(&mut self, listener: PeerId, speakers: Option<&[PeerId]>) -> Result<(), Refusal> {
-        self.check_relay("say whom a client hears")?;
         self.client(listener).ok_or(Refusal::UnknownPeer)?;
+        if speakers.is_some() {
+            self.check_relay("say whom a client hears")?;
+        }
         self.hearing.set(listener, speakers);
         self.silence_calls_of(listener);
         Ok(())
     }
 
-    /// Whether listeners of which nothing is decided hear no client, rather than every client.
+    /// Whether listeners of which nothing is decided hear no client, rather than every client. Where calls go straight between clients, they
+    /// hear each other all the same.
     pub fn close_hearing(&mut self, closed: bool) {
         self.hearing.close(closed);
         self.silence_all();

@@ -50,8 +50,9 @@ pub(super) struct Leg {
     side: Role,
     /// The other one's.
     to: Option<PeerId>,
-    /// Its voice is not carried.
-    silenced: bool,
+    /// Its voice is not carried: it is muted, or the other side does not hear it.
+    muted: bool,
+    unheard: bool,
     voice: Bucket,
 }
 
@@ -302,7 +303,7 @@ impl Server {
 
     fn add_leg(&mut self, now: Instant, peer: PeerId, id: u32, side: Role) {
         let Some(relay) = self.relays.relays.get_mut(&id) else { return };
-        let leg = Leg { relay: id, side, to: None, silenced: false, voice: Bucket::default() };
+        let leg = Leg { relay: id, side, to: None, muted: false, unheard: false, voice: Bucket::default() };
         if !self.peers.add(now, peer, None, Peer::Leg(leg)) {
             // Beyond all slots; the call ends when its time is over.
             self.outbox.close(peer);
@@ -336,15 +337,17 @@ impl Server {
         Some(ServerEvent::Established { caller: parties.0, callee: parties.1 })
     }
 
-    /// Says of each side of a call whether its voice is carried. What was said of a party that has logged out since stays.
+    /// Says of each side of a call whether its voice is carried. Of a party that has logged out nothing is known any more: what was said
+    /// before stays.
     fn silence(&mut self, id: u32) {
         let Some(relay) = self.relays.relays.get(&id) else { return };
         for side in SIDES {
             let (speaker, listener) = (relay.party(side), relay.party(other(side)));
             let Some(muted) = self.client(speaker).map(|client| client.muted) else { continue };
-            let silenced = muted || !self.hearing.hears(listener, speaker);
+            let unheard = self.client(listener).map(|_| !self.hearing.hears(listener, speaker));
             if let Some(Peer::Leg(leg)) = relay.leg(side).and_then(|leg| self.peers.get_mut(leg)) {
-                leg.silenced = silenced;
+                leg.muted = muted;
+                leg.unheard = unheard.unwrap_or(leg.unheard);
             }
         }
     }
@@ -399,8 +402,10 @@ impl Server {
             });
         };
         let pause = leg.voice.charge(now, self.settings.voice, 1);
-        let (relay, silenced) = (leg.relay, leg.silenced && lane == Lane::Droppable);
-        if !silenced {
+        let (relay, silenced) = (leg.relay, (leg.muted || leg.unheard) && lane == Lane::Droppable);
+        if silenced {
+            self.stats.muted = self.stats.muted.saturating_add(1);
+        } else {
             self.outbox.forward([to], lane, raw)?;
         }
         if let Some(until) = pause {
