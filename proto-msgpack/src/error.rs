@@ -1,9 +1,9 @@
 use crate::Action;
 use core::fmt;
 use thiserror::Error;
-use voxwire_core::{DecodeError, EncodeError, Full};
+use voxwire_core::{DecodeError, EncodeError, Full, NameError};
 
-/// Why an input was ignored: the peer's fault. Answers and closes that it calls for are among the outputs.
+/// Why an input was ignored: the peer's fault, or a limit that it met. Answers and closes that it calls for are among the outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Violation {
@@ -16,7 +16,7 @@ pub enum Violation {
     /// A response to nothing that was asked.
     #[error("a response that answers nothing")]
     Unasked,
-    /// More connections than are allowed.
+    /// More than is allowed: see [`Resource`].
     #[error("too many {0}")]
     TooMany(Resource),
     /// A peer the session does not know.
@@ -39,6 +39,8 @@ pub enum Resource {
     Requests,
     /// Groups of a server.
     Groups,
+    /// Users of a server who are muted.
+    MutedUsers,
 }
 
 impl fmt::Display for Resource {
@@ -48,6 +50,7 @@ impl fmt::Display for Resource {
             Self::UserConnections => "connections of a user",
             Self::Requests => "requests in work",
             Self::Groups => "groups",
+            Self::MutedUsers => "muted users",
         })
     }
 }
@@ -85,6 +88,9 @@ pub enum Refusal {
     /// A question that was never asked, or is answered already, or to which no user awaits the answer any more.
     #[error("unknown ticket: never asked, answered already, or not awaited any more")]
     UnknownTicket,
+    /// A user's name will not do, for this reason.
+    #[error("invalid name: {0}")]
+    InvalidName(NameError),
     /// There are as many as may be.
     #[error("{what}: at most {max}")]
     Full {

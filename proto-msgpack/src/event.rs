@@ -23,7 +23,8 @@ pub enum ClientCommand<'a> {
         password: Secret<'a>,
     },
     /// Log in for requests alone, where the server can do that: what is kept stays there, and what others send is not sent to this
-    /// connection.
+    /// connection. In plain objects ([`Dialect::Plain`](crate::Dialect::Plain)), where nothing can stand behind the last argument, it is
+    /// [`Login`](Self::Login).
     LoginForRequests {
         /// Who.
         username: Text<'a>,

@@ -56,7 +56,7 @@ pub use {
     message::{ClientMessage, ServerMessage},
     objects::Action,
     server::{
-        CREATION, Digest, MAX_QUEUED_BYTES, MAX_RECORDING, MIN_KEPT_COST, RECORDING_CHANNELS,
+        CREATION, Digest, MAX_MUTED, MAX_QUEUED_BYTES, MAX_RECORDING, MIN_KEPT_COST, RECORDING_CHANNELS,
         RECORDING_RATES, REGISTRATION, RESUMPTION, Server, ServerSettings, ServerStats,
     },
     text::{Secret, Text},

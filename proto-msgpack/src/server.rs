@@ -8,7 +8,7 @@ mod settings;
 mod users;
 
 pub use settings::{
-    CREATION, MAX_QUEUED_BYTES, MAX_RECORDING, MIN_KEPT_COST, RECORDING_CHANNELS, RECORDING_RATES,
+    CREATION, MAX_MUTED, MAX_QUEUED_BYTES, MAX_RECORDING, MIN_KEPT_COST, RECORDING_CHANNELS, RECORDING_RATES,
     REGISTRATION, RESUMPTION, ServerSettings,
 };
 
@@ -96,6 +96,8 @@ pub struct ServerStats {
     pub packets: u64,
     /// `call_data` dropped: of a user who may not talk there.
     pub stray: u64,
+    /// `call_data`, texts and recordings that were not handed on as their sender is muted.
+    pub muted: u64,
     /// Malformed messages.
     pub violations: u64,
 }
@@ -570,11 +572,7 @@ impl Session for Server {
                 }
                 Ok(())
             }
-            ServerCommand::Kick { peer } => {
-                self.peers.get(peer).ok_or(Refusal::UnknownPeer)?;
-                self.expel(now, peer);
-                Ok(())
-            }
+            ServerCommand::Kick { peer } => self.kick(now, peer, ""),
         }
     }
 

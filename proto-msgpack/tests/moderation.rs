@@ -3,9 +3,9 @@
 
 mod harness;
 
-use harness::{Harness, send, whisper};
+use harness::{Harness, recording, send, whisper};
 use voxwire_core::{Mute, PeerId};
-use voxwire_msgpack::{ClientCommand, Refusal, Server};
+use voxwire_msgpack::{ClientCommand, MAX_MUTED, Refusal, Resource, Server};
 
 fn decide<R>(hall: &mut Harness, f: impl FnOnce(&mut Server) -> R) -> R {
     hall.office(|server, _, _| f(server))
@@ -72,4 +72,68 @@ fn c_30_a_group_is_told_something_by_the_server() {
     let ann = peer(&mut hall, "ann");
     hall.office(|server, _, now| server.kick(now, ann, "")).unwrap();
     assert_eq!(decide(&mut hall, |server| server.members().count()), 1);
+}
+
+/// C-30: recordings are voice.
+#[test]
+fn c_30_recordings_of_a_user_whose_voice_is_muted_are_refused() {
+    let mut hall = Harness::safe();
+    let (ann, bob) = hall.call_of_two();
+    let muted = peer(&mut hall, "ann");
+    hall.heard(bob);
+    decide(&mut hall, |server| server.mute(muted, Mute { voice: true, text: false })).unwrap();
+    assert_eq!(hall.code(ann, recording("bob", &[1, 2, 3])), "REQUEST_OVER_LIMIT");
+    hall.ask(ann, say());
+    assert_eq!(hall.heard(bob), [""; 0]);
+    let stats = decide(&mut hall, |server| server.stats());
+    assert_eq!((stats.muted, stats.stray, stats.recordings), (2, 0, 0));
+    decide(&mut hall, |server| server.mute(muted, Mute { voice: false, text: true })).unwrap();
+    assert_eq!(hall.code(ann, recording("bob", &[1, 2, 3])), "SUCCESS");
+}
+
+/// C-30: a user is muted who is not online, and is so when it is; and there are only so many.
+#[test]
+fn c_30_users_who_are_offline_are_muted_by_name() {
+    const TEXT: Mute = Mute { voice: false, text: true };
+    let mut hall = Harness::safe();
+    decide(&mut hall, |server| server.mute_user(b"ann", TEXT)).unwrap();
+    let (ann, _bob) = hall.call_of_two();
+    assert_eq!(hall.code(ann, whisper("bob", "hello")), "REQUEST_OVER_LIMIT");
+    decide(&mut hall, |server| {
+        assert_eq!(server.muted().collect::<Vec<_>>(), [(&b"ann"[..], TEXT)]);
+        assert!(matches!(server.mute_user(b"", TEXT), Err(Refusal::InvalidName(_))));
+        for n in 1..MAX_MUTED {
+            server.mute_user(format!("user{n}").as_bytes(), TEXT).unwrap();
+        }
+        let full = Err(Refusal::Full { what: Resource::MutedUsers, max: MAX_MUTED });
+        assert_eq!(server.mute_user(b"one more", TEXT), full);
+        let bob = server.connections(b"bob")[0];
+        assert_eq!(server.mute(bob, TEXT), full);
+        // What is there may change, and go.
+        server.mute_user(b"ann", Mute { voice: true, text: true }).unwrap();
+        server.mute_user(b"ann", Mute::NOTHING).unwrap();
+        server.mute_user(b"one more", TEXT).unwrap();
+        assert_eq!(server.muted().count(), MAX_MUTED);
+    });
+}
+
+/// C-30: the server's text comes from no user.
+#[test]
+fn c_30_the_server_speaks_under_no_users_name() {
+    let mut hall = Harness::safe();
+    hall.call_of_two();
+    let say = |hall: &mut Harness, sender: &str| decide(hall, |server| server.say("room", sender, "x"));
+    for sender in ["ann", "bob"] {
+        assert!(matches!(say(&mut hall, sender), Err(Refusal::Unexpected { .. })), "{sender}");
+    }
+    for sender in ["", " ", "a\0b"] {
+        assert!(matches!(say(&mut hall, sender), Err(Refusal::InvalidName(_))), "{sender:?}");
+    }
+    for name in ["ann", "bob"] {
+        let peer = peer(&mut hall, name);
+        hall.office(|server, _, now| server.kick(now, peer, "")).unwrap();
+    }
+    // Members who are away are users all the same.
+    assert!(matches!(say(&mut hall, "ann"), Err(Refusal::Unexpected { .. })));
+    assert_eq!(say(&mut hall, "server"), Ok(0));
 }

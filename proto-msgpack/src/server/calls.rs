@@ -112,11 +112,14 @@ impl Server {
             }
         };
         let user = self.users.get(username.0).map(|user| user.number);
-        let user = user.filter(|_| !self.is_muted(username).voice);
         let (Some(group), Some(user)) = (group.filter(|group| may_talk(&group.members)), user) else {
             self.stats.stray = self.stats.stray.saturating_add(1);
             return Ok(());
         };
+        if self.is_muted(username).voice {
+            self.stats.muted = self.stats.muted.saturating_add(1);
+            return Ok(());
+        }
         let hearing = &self.hearing;
         let hears = |party: PeerId| hearing.hears(party, peer);
         let others = group

@@ -30,15 +30,18 @@ impl Server {
             return Err(Code::USER_NOT_CONNECTED);
         }
         authorized?;
-        self.check_text(username)?;
         let action = match update {
             ServerMessage::VoiceMsg { channels, sample_rate, samples, .. } => {
+                self.check_recording(username)?;
                 if !is_sound(channels, sample_rate, samples.len(), &self.settings) {
                     return Err(Code::REQUEST_INVALID);
                 }
                 Action::VoiceMsg
             }
-            _ => Action::Whisper,
+            _ => {
+                self.check_text(username)?;
+                Action::Whisper
+            }
         };
         let len = update.encoded_len(&self.wire).unwrap_or(usize::MAX);
         self.charge_message(now, peer, (username, recipient), len, connections.as_ref().map(Vec::len))?;

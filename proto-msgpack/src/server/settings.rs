@@ -12,6 +12,9 @@ pub const RESUMPTION: u32 = 4;
 /// What a new group costs of [`ServerSettings::creations`], in tokens.
 pub const CREATION: u32 = 60;
 
+/// Users who are muted.
+pub const MAX_MUTED: usize = 100_000;
+
 /// Channels of a recording that is handed on.
 pub const RECORDING_CHANNELS: RangeInclusive<u64> = 1..=64;
 
