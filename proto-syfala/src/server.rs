@@ -60,6 +60,8 @@ pub struct ServerStats {
     pub messages_sent: u64,
     /// Audio messages handed on.
     pub messages_received: u64,
+    /// Audio messages that were not handed on as their sender is muted.
+    pub muted: u64,
     /// Audio messages that came while IO was not active.
     pub untimely: u64,
 }
@@ -189,10 +191,11 @@ impl Server {
                     return Err(Violation::UnknownStream(audio.stream));
                 }
                 (client.moments.heard, client.moments.audio) = (now, now);
-                self.stats.messages_received = self.stats.messages_received.saturating_add(1);
                 if client.muted {
+                    self.stats.muted = self.stats.muted.saturating_add(1);
                     return Ok(None);
                 }
+                self.stats.messages_received = self.stats.messages_received.saturating_add(1);
                 Ok(Some(ServerEvent::Audio { client: peer, audio }))
             }
             // From who looks for others, too; or from who has begun anew, and whose connection of before times out then.

@@ -2,7 +2,7 @@ use core::fmt;
 use thiserror::Error;
 use voxwire_core::{DecodeError, EncodeError, Full, NameError};
 
-/// Why an input was ignored: the peer's fault. Answers and closes that it calls for are among the outputs.
+/// Why an input was ignored: the peer's fault, or a limit that it met. Answers and closes that it calls for are among the outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Violation {
@@ -26,7 +26,7 @@ pub enum Violation {
     /// A registration whose name will not do, or reads like the address of a caller that has none.
     #[error("invalid name in a registration: {0}")]
     InvalidName(NameError),
-    /// More connections than there is room for, or more calls and registrations from one address than are allowed.
+    /// More than is allowed: see [`Resource`].
     #[error("too many {0}")]
     TooMany(Resource),
     /// A peer the session does not know.

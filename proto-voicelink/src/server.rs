@@ -83,6 +83,8 @@ pub struct ServerStats {
     pub violations: u64,
     /// Data packets that belonged to no call.
     pub stray: u64,
+    /// Data packets that were not relayed as their sender is muted, or as the other side does not hear it.
+    pub muted: u64,
 }
 
 #[derive(Debug)]
@@ -511,11 +513,7 @@ impl Session for Server {
                 self.later.extend(ended.map(ServerEvent::Ended));
                 Ok(())
             }
-            ServerCommand::Kick { peer, reason } => {
-                self.peers.get(peer).ok_or(Refusal::UnknownPeer)?;
-                self.expel(now, peer, Some(reason));
-                Ok(())
-            }
+            ServerCommand::Kick { peer, reason } => self.kick(now, peer, reason),
         }
     }
 

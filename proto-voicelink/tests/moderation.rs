@@ -28,6 +28,8 @@ fn c_30_audio_of_a_muted_client_is_not_handed_on() {
     hall.say(bob, b"to alice");
     hall.settle();
     assert_eq!((hall.heard(alice), hall.heard(bob)), (b"to alice".to_vec(), vec![]));
+    let stats = decide(&mut hall, |server| server.stats());
+    assert_eq!((stats.muted, stats.packets), (1, 1));
     decide(&mut hall, |server| server.mute(ann, Mute::NOTHING)).unwrap();
     hall.say(alice, b"again");
     hall.settle();

@@ -34,7 +34,8 @@ impl Server {
         Ok(())
     }
 
-    /// Decides whether audio of a client is told of, rather than dropped. What the client hears is the application's affair.
+    /// Decides whether audio of a client is told of, rather than dropped. Ends with the connection. What the client hears is
+    /// the application's affair.
     ///
     /// # Errors
     /// [`Refusal::UnknownPeer`]; [`Refusal::Unexpected`] for text, which the protocol does not have.

@@ -67,6 +67,7 @@ impl Server {
         let to = call.other(peer);
         if state.muted || !self.hearing.hears(to, peer) {
             call.last_data = now;
+            self.stats.muted = self.stats.muted.saturating_add(1);
             if let Some(until) = pause {
                 self.outbox.pause(peer, until);
             }

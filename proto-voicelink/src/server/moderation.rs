@@ -35,7 +35,7 @@ impl Server {
         Ok(())
     }
 
-    /// Decides whether audio of a connection is handed on. Its calls go on.
+    /// Decides whether audio of a connection is handed on. Its calls go on. Ends with the connection.
     ///
     /// # Errors
     /// [`Refusal::UnknownPeer`]; [`Refusal::Unexpected`] for text, which the protocol does not have.
@@ -47,7 +47,8 @@ impl Server {
         Ok(())
     }
 
-    /// Decides whose audio is handed on to a listener; `None` for what [`close_hearing`](Self::close_hearing) says.
+    /// Decides whose audio is handed on to a listener; `None` for what [`close_hearing`](Self::close_hearing) says. Ends with the
+    /// listener's connection.
     ///
     /// # Errors
     /// [`Refusal::UnknownPeer`]
