@@ -22,7 +22,7 @@ pub struct Member<'a> {
 /// What of a client's a server does not hand on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Mute {
-    /// Voice.
+    /// Voice: live, and recordings where the protocol has them.
     pub voice: bool,
     /// Text.
     pub text: bool,

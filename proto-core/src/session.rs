@@ -262,7 +262,7 @@ impl FrameId {
 /// 4. [`handle_timeout`](Self::handle_timeout) fires *one* expired timer; call it while [`poll_timeout`](Self::poll_timeout)
 ///    is not after now, once what has come in has been handed in: a driver that did not run for some time must not take its
 ///    own stall for the silence of its peers. A call that is too early does nothing.
-/// 5. `Err(Violation)` means: this input was ignored and no state but counters changed. If the protocol demands an answer
+/// 5. `Err(Violation)` means: the input had no effect of its own; it may have cost quota or closed the peer. If the protocol demands an answer
 ///    or a close, it is already among the outputs. Drivers log the error and obey the outputs; they never interpret it.
 /// 6. `Err(Refusal)` means that the command was not carried out and nothing was queued.
 /// 7. No clock, no randomness, no name resolution, no thread and no lock inside. `now` never goes back.
@@ -302,7 +302,7 @@ pub trait Session {
     type Command<'a>;
     /// What an application learns.
     type Event<'a>: core::fmt::Debug;
-    /// Why an input was ignored: the peer's fault.
+    /// Why an input was ignored: the peer's fault, or a limit that it met.
     type Violation: Error + Send + Sync + 'static;
     /// Why a command was not carried out: the caller's fault, or no peer's.
     type Refusal: Error + Send + Sync + 'static;

@@ -88,7 +88,7 @@ pub struct ClientSettings {
     pub p2p_interval: Duration,
     /// The longest interval. Default: 30 s.
     pub p2p_max_interval: Duration,
-    /// Direct connections. Default: 256.
+    /// Direct paths. A driver may have fewer: over TCP and UDP, `voxwire-transport` has at most 32 at once, and that binds. Default: 256.
     pub max_paths: usize,
     /// Rooms listened to at once, those that the server moves us into included. Default: 256.
     pub max_rooms: usize,

@@ -3,7 +3,7 @@ use core::fmt;
 use thiserror::Error;
 use voxwire_core::{DecodeError, EncodeError, Full, NameError};
 
-/// Why an input was ignored: the peer's fault. Answers and closes that it calls for are among the outputs.
+/// Why an input was ignored: the peer's fault, or a limit that it met. Answers and closes that it calls for are among the outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Violation {
@@ -50,10 +50,10 @@ pub enum Violation {
     /// A ClientState whose name or codec is not the one of the handshake.
     #[error("{0} is not the one of the handshake")]
     Changed(&'static str),
-    /// More voice than one client can speak.
+    /// More voice than the client, or all clients of its address together, may send.
     #[error("too much voice")]
     TooMuchVoice,
-    /// More peers, clients or paths than there is room for.
+    /// More than is allowed: see [`Resource`].
     #[error("too many {0}")]
     TooMany(Resource),
     /// A client that is not in the session.

@@ -2,7 +2,7 @@ use core::fmt;
 use thiserror::Error;
 use voxwire_core::{DecodeError, EncodeError, Full, NameError};
 
-/// Why an input was ignored: the peer's fault. Answers and closes that it calls for are among the outputs.
+/// Why an input was ignored: the peer's fault, or a limit that it met. Answers and closes that it calls for are among the outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Violation {
@@ -23,7 +23,7 @@ pub enum Violation {
     /// A call from, or to, an address where no client can listen.
     #[error("no client can listen at {0}")]
     Address(&'static str),
-    /// More connections than there is room for, or more log-ins and calls from one address than are allowed.
+    /// More than is allowed: see [`Resource`].
     #[error("too many {0}")]
     TooMany(Resource),
     /// A connection to the port of a relayed call from another address than that of the call.

@@ -2,7 +2,7 @@ use core::fmt;
 use thiserror::Error;
 use voxwire_core::{DecodeError, EncodeError, Full};
 
-/// Why an input was ignored: the peer's fault. Answers and closes that it calls for are among the outputs.
+/// Why an input was ignored: the peer's fault, or a limit that it met. Answers and closes that it calls for are among the outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Violation {
@@ -32,7 +32,7 @@ pub enum Violation {
     /// Audio of a stream that is not among the formats.
     #[error("there is no stream {0}")]
     UnknownStream(u32),
-    /// More peers than there is room for.
+    /// More than is allowed: see [`Resource`].
     #[error("too many {0}")]
     TooMany(Resource),
     /// A peer the session does not know.
