@@ -12,6 +12,10 @@ use voxwire_dissonance::{
 /// How Dissonance's packets are encoded here.
 pub const WIRE: Wire = Wire::new(Profile::Later);
 
+/// How a PING begins, and what answers it.
+const PING: u8 = 4;
+pub const PONG: u8 = 5;
+
 /// No client speaks too much.
 pub const ANY: Rate = Rate { per_second: u32::MAX, burst: u32::MAX };
 
@@ -213,6 +217,16 @@ impl Player {
             rooms: (&rooms[..]).into(),
         }));
         player
+    }
+
+    /// Shows the server that the UDP side is still there: without that for five seconds, voice goes by TCP. A datagram that begins with
+    /// [`PONG`] comes back.
+    ///
+    /// # Panics
+    /// The server is gone.
+    pub fn ping(&self) {
+        let head = self.head.get(1..).expect("a head");
+        self.udp.send(&[&[PING][..], head, &[0; 8]].concat()).expect("a datagram");
     }
 
     /// Sends a packet reliably.
