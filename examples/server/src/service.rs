@@ -189,7 +189,9 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         listening.push(Listening { protocol: "http", transport: "tcp", address: http.local_addr()? });
         let limits = status::Limits { connections: config.http_connections, deadline: config.http_deadline };
         // What the program serves by HTTP, each part with its own routes.
-        let mut routes = Router::new().merge(status::routes(services.clone(), readiness.clone()));
+        let page =
+            status::routes(services.clone(), readiness.clone(), listening.clone(), config.http_deadline);
+        let mut routes = Router::new().merge(page);
         if let (Some(control), Some(tokens)) = (&control, tokens) {
             routes = routes.merge(control::routes(control.clone(), Some(tokens)));
         }
