@@ -531,6 +531,13 @@ const REFUSED_ROOMS: &str = "refusals_total{rule=\"room\"}";
 /// Where the effect of each setting of the file is seen. `port` is 0 nearly everywhere.
 const SEEN: &[(&str, &str, &[&str])] = &[
     (
+        "control/ctl.rs",
+        "c_33_texts_of_operators_come_from_the_name_that_is_set",
+        &["control-socket", "control-say-as"],
+    ),
+    ("control/ctl.rs", "c_32_settings_that_would_give_the_token_away_are_refused", &["control-token-file"]),
+    ("control/events.rs", "c_34_a_webhook_is_sent_what_happens", &["control-webhooks"]),
+    (
         "cli.rs",
         "v_13_names_blocks_and_other_settings_come_from_the_file",
         &[

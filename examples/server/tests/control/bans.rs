@@ -1,6 +1,6 @@
 //! Who may not come in.
 
-use crate::common::{Controlled, serve};
+use crate::common::{ALL, Controlled, serve};
 use crate::kit::raw::{connect, connect_from, join, log_in, packet, pause, registered};
 use crate::kit::user::{User, runtime};
 use serde_json::json;
@@ -18,7 +18,7 @@ fn is_closed(mut stream: TcpStream) -> bool {
 /// C-31: a ban ends what is there, keeps out what comes, and outlives the server that is killed.
 #[test]
 fn c_31_a_banned_address_is_kept_out_also_after_kill_9() {
-    let mut control = Controlled::start("ban-address", "");
+    let mut control = Controlled::start("ban-address", ALL);
     let from = [127, 0, 9, 7];
     let address = control.address("voicelink tcp");
     let mallory = registered(connect_from(from, address), "mallory");
@@ -41,7 +41,7 @@ fn c_31_a_banned_address_is_kept_out_also_after_kill_9() {
     everywhere(&control);
     control.server.signal("-KILL");
     control.server.wait();
-    control.server = serve("ban-address", "", "", &control.data);
+    control.server = serve("ban-address", ALL, "", &control.data);
     everywhere(&control);
     assert_eq!(control.get("/api/v1/bans")["items"][0]["reason"], "floods");
     // And it ends when an operator says so.
@@ -76,7 +76,7 @@ fn c_31_a_ban_ends_with_its_time() {
 /// C-31: a banned name is kept out in each protocol that has names, in each of its spellings.
 #[test]
 fn c_31_a_banned_name_is_kept_out_in_every_protocol() {
-    let control = Controlled::start("ban-name", "");
+    let control = Controlled::start("ban-name", ALL);
     let mut here = registered(connect(control.address("voicelink tcp")), "eve");
     control.until("voicelink", 1);
     assert_eq!(control.act("/api/v1/bans", &json!({ "name": "eve" }))["connections"], 1);

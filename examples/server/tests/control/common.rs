@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 pub const TOKEN: &str = "0123456789-token-of-ann";
 
+/// All protocols, at ports that are free: QUIC would have its own.
+pub const ALL: &str = "[dissonance]\nport = 0\nquic = false";
+
 /// A server and its data.
 pub struct Controlled {
     pub server: Server,

@@ -1,11 +1,14 @@
 //! The local socket, and `voxwire-server ctl`.
 
 use crate::common::Controlled;
-use crate::kit::raw::{connect, registered};
-use crate::kit::{command, fails};
+use crate::kit::raw::{connect, join, pause, registered, unit};
+use crate::kit::{Server, command, fails, folder};
+use crate::protocols::next_of;
 use serde_json::{Value, json};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt as _;
+use voxwire_core::{List, Message};
+use voxwire_dissonance::{ClientInfo, ClientState, CodecSettings, Packet, Wire};
 
 /// C-32, C-33: each action of the command, by the socket that no other user can open.
 #[test]
@@ -96,4 +99,37 @@ fn c_32_settings_that_would_give_the_token_away_are_refused() {
         .unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(2) && !error.contains("a-secret"), "{error}");
+}
+
+/// C-33: texts come from the name that is set.
+#[test]
+fn c_33_texts_of_operators_come_from_the_name_that_is_set() {
+    let data = folder("control-herald");
+    let (socket, data) = (data.join("ctl.sock"), data.to_str().unwrap());
+    let socket = socket.to_str().unwrap();
+    let only = ["--only", "dissonance", "--no-quic", "--http", "off", "--data", data];
+    let control = ["--control-socket", socket, "--control-say-as", "herald"];
+    let server = Server::start(&[&only[..], &control].concat());
+    let (mut ann, session, id) = join(server.address("dissonance tcp"), b"ann");
+    let client = ClientInfo { name: "ann".into(), id, codec: CodecSettings::DEFAULT };
+    let rooms = ["Lobby".into()];
+    let rooms = List::from(&rooms[..]);
+    ann.write_all(&unit(&Packet::ClientState(ClientState { session, client, rooms }))).unwrap();
+    let said = (0..500).any(|_| {
+        pause(10);
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_voxwire-server"));
+        let arguments = ["ctl", "--socket", socket, "say", "dissonance", "Lobby", "hello"];
+        let said: Value = serde_json::from_slice(&command.args(arguments).output().unwrap().stdout).unwrap();
+        said["connections"] == 1
+    });
+    assert!(said);
+    let names = (0..2).map(|_| next_of(&mut ann, &["ClientState"]));
+    let is_herald = |state: Vec<u8>| {
+        let Ok(Packet::ClientState(state)) = Packet::decode(&state, &Wire::default()) else { unreachable!() };
+        state.client.name.as_str() == Some("herald")
+    };
+    // Hers comes first, once or twice.
+    assert!(names.map(is_herald).any(|is| is) || is_herald(next_of(&mut ann, &["ClientState"])));
+    drop(server);
+    let _ = std::fs::remove_dir_all(data);
 }

@@ -1,6 +1,6 @@
 //! What each route does on a real client, for each protocol; and what it says where a protocol cannot.
 
-use crate::common::Controlled;
+use crate::common::{ALL, Controlled};
 use crate::kit::raw::{
     connect, encode, handshake, join, log_in, next_opcode, next_packet, opcode_packet, packet, pause,
     registered, unit,
@@ -148,7 +148,7 @@ fn next_unit(stream: &mut TcpStream) -> Vec<u8> {
 }
 
 /// The next of these kinds.
-fn next_of(stream: &mut TcpStream, kinds: &[&str]) -> Vec<u8> {
+pub fn next_of(stream: &mut TcpStream, kinds: &[&str]) -> Vec<u8> {
     loop {
         let bytes = next_unit(stream);
         let name = Packet::decode(&bytes, &Wire::default()).unwrap().name();
@@ -376,7 +376,7 @@ fn c_33_syfala_mutes_and_kicks_by_connection() {
 /// C-33: what each protocol can do is listed, as the documents say.
 #[test]
 fn c_33_the_table_in_the_documents_is_what_the_server_says() {
-    let control = Controlled::start("table", "");
+    let control = Controlled::start("table", ALL);
     let document = include_str!("../../../../docs/control.md");
     let document = document.split_whitespace().collect::<Vec<_>>().join(" ");
     for item in control.get("/api/v1/protocols")["items"].as_array().unwrap() {

@@ -1,6 +1,6 @@
 //! The OpenAPI document against the server, by schemathesis.
 
-use crate::common::{Controlled, TOKEN};
+use crate::common::{ALL, Controlled, TOKEN};
 use std::process::Command;
 
 /// C-35: requests made from the document get the answers that it describes. `pip install schemathesis` brings the program.
@@ -11,7 +11,7 @@ fn c_35_the_server_answers_as_the_document_says() {
         println!("skipped: schemathesis is not installed (pip install schemathesis)");
         return;
     }
-    let control = Controlled::start("schemathesis", "");
+    let control = Controlled::start("schemathesis", ALL);
     let http = control.address("http tcp");
     // Streams do not end, and a drain ends the server.
     let output = Command::new("schemathesis")
