@@ -44,10 +44,49 @@ impl Waker {
         }
         let [_, woken] = both;
         if woken.any().unwrap_or(true) {
-            // Before what it was woken for is looked at.
-            self.woken.store(false, SeqCst);
+            // In this order: a wake between the two writes no byte, and what it is for is looked at now. The other way round
+            // its byte would be read here, and no later wake would write one.
             let _ = (&self.sleeper).read(&mut [0; 8]);
+            self.woken.store(false, SeqCst);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use core::sync::atomic::AtomicUsize;
+    use std::sync::Arc;
+
+    /// A wake that comes while the one before is being taken ends the next sleep.
+    #[test]
+    fn no_wake_is_lost_between_two_sleeps() {
+        const WAKES: usize = 20_000;
+        let (waker, taken) = (Arc::new(Waker::new().unwrap()), Arc::new(AtomicUsize::new(0)));
+        let wanted = Arc::new(AtomicUsize::new(0));
+        let (done, ended) = std::sync::mpsc::channel();
+        std::thread::spawn({
+            let (waker, taken, wanted) = (waker.clone(), taken.clone(), wanted.clone());
+            move || {
+                let (silent, _other) = UnixStream::pair().unwrap();
+                while taken.load(SeqCst) < WAKES {
+                    waker.sleep(&silent, None).unwrap();
+                    taken.store(wanted.load(SeqCst), SeqCst);
+                }
+                done.send(()).unwrap();
+            }
+        });
+        std::thread::spawn(move || {
+            for wake in 1..=WAKES {
+                wanted.store(wake, SeqCst);
+                waker.wake();
+                while wake % 7 == 0 && taken.load(SeqCst) < wake {
+                    std::hint::spin_loop();
+                }
+            }
+        });
+        ended.recv_timeout(Duration::from_secs(120)).expect("a wake is lost");
     }
 }
