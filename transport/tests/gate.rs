@@ -5,7 +5,7 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::time::timeout;
 use voxwire_syfala::{Format, ServerCommand};
@@ -76,4 +76,26 @@ async fn c_31_datagrams_from_a_banned_address_make_no_peer() {
     closed.store(true, Relaxed);
     assert!(!ask([127, 0, 0, 1]).await);
     assert_eq!((asked.load(Relaxed), hub.call(|server, _| server.stats().offers)), (3, 1));
+}
+
+/// C-31: a ban that comes during a handshake keeps the connection out once the handshake ends.
+#[tokio::test]
+async fn c_31_a_ban_holds_for_a_connection_in_its_handshake() {
+    let closed = Arc::new(AtomicBool::new(false));
+    let is_closed = closed.clone();
+    let listener = Listener::bind_tcp_units("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = listener.with_gate(move |_| !is_closed.load(Relaxed));
+    let address = listener.local_addr().unwrap();
+    let server = voxwire_dissonance::Server::new(voxwire_dissonance::ServerSettings::DEFAULT, 1);
+    let hub = Hub::spawn(vec![listener], server, (), HubSettings::DEFAULT);
+    let mut banned = connect([127, 0, 0, 1], address).await;
+    while hub.stats().accepted == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    closed.store(true, Relaxed);
+    // The hello of a client without a token that does not want UDP.
+    banned.write_all(b"VOXL\x01\0\0\0").await.unwrap();
+    // The hub may close with what it has not read.
+    let _ = timeout(Duration::from_secs(10), banned.read_to_end(&mut Vec::new())).await.unwrap();
+    assert_eq!((hub.stats().connections, hub.stats().refused), (0, 1));
 }

@@ -92,6 +92,7 @@ impl Udp {
             if self.port.local.is_ipv6() {
                 socket.set_only_v6(first.only_v6()?)?;
             }
+            socket.set_broadcast(first.broadcast()?)?;
             socket.set_reuse_port(true)
         })?;
         Ok(Self { plain: self.plain, gate: self.gate.clone(), ..Self::of(socket, self.port.local)? })

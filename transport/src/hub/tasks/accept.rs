@@ -7,9 +7,7 @@ use crate::hub::handshakes::{Handshakes, Place};
 use crate::hub::peers::Transport;
 use crate::hub::quotas::ConnPermit;
 use crate::hub::shared::Shared;
-#[cfg(feature = "quic")]
-use crate::listener::Gate;
-use crate::listener::{Admission, Bound, Listener};
+use crate::listener::{Admission, Bound, Gate, Listener};
 #[cfg(feature = "quic")]
 use crate::quic::NoRoom;
 #[cfg(feature = "tls")]
@@ -51,7 +49,8 @@ where
                     let entrance = enter(shared.clone(), stream, from, units, tls);
                     #[cfg(not(feature = "tls"))]
                     let entrance = enter(shared.clone(), stream, from, units);
-                    tokio::spawn(welcome(shared.clone(), from, (permit, false), entrance));
+                    let gate = listener.gate.clone();
+                    tokio::spawn(welcome(shared.clone(), (from, gate), (permit, false), entrance));
                 }
             }
             Err(error) => shared.not_accepted(&error).await,
@@ -59,10 +58,11 @@ where
     }
 }
 
-/// Lets a connection in. What that takes is given back once the connection has a task of its own.
+/// Lets a connection in. What that takes is given back once the connection has a task of its own. The gate is asked once more: a ban may have
+/// come while the client took its time over a handshake.
 async fn welcome<S>(
     shared: Arc<Shared<S>>,
-    from: SocketAddr,
+    (from, gate): (SocketAddr, Option<Gate>),
     (permit, quic): (ConnPermit, bool),
     enter: impl Future<Output = Option<(Stream, Transport)>>,
 ) where
@@ -81,6 +81,11 @@ async fn welcome<S>(
         return shared.common.quotas.notify_ended();
     };
     match entered {
+        Some(_) if gate.is_some_and(|gate| !gate.lets_in(from.ip())) => {
+            shared.common.counters.refused.count();
+            drop(permit);
+            shared.common.quotas.notify_ended();
+        }
         Some((stream, transport)) => {
             stream::serve(shared, stream, (from, Via::Accepted), transport, permit);
         }
@@ -261,7 +266,8 @@ pub(in crate::hub) async fn accept_quic<S>(
             continue;
         };
         let config = quic.config();
-        tokio::spawn(enter_quic(shared.clone(), incoming, (config, permit), admission.clone(), place));
+        let admission = (admission.clone(), gate.clone());
+        tokio::spawn(enter_quic(shared.clone(), incoming, (config, permit), admission, place));
     }
 }
 
@@ -271,7 +277,7 @@ async fn enter_quic<S>(
     shared: Arc<Shared<S>>,
     incoming: quinn::Incoming,
     (config, permit): (quinn::ServerConfig, ConnPermit),
-    admission: Option<Admission>,
+    (admission, gate): (Option<Admission>, Option<Gate>),
     place: Place,
 ) where
     S: Session + Send + 'static,
@@ -286,7 +292,7 @@ async fn enter_quic<S>(
     let limits = shared.common.settings.quic_limits();
     let connecting = crate::quic::accept_reserved(incoming, config, &limits, &mut reserved);
     let entrance = handshake(shared.clone(), from, connecting, admission, place, reserved);
-    welcome(shared, from, (permit, true), entrance).await;
+    welcome(shared, (from, gate), (permit, true), entrance).await;
 }
 
 /// Reserves what a client on QUIC may take. Where too little is left, others on QUIC give way to it that are worth less; what they have
