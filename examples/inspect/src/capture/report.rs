@@ -64,7 +64,7 @@ impl Printer<'_> {
     }
 
     fn line(seen: &Seen<'_>, shown: Result<Option<Value>, String>) -> String {
-        let after = seconds(seen.time - seen.start);
+        let after = seconds(seen.time.saturating_sub(seen.start));
         let arrow = if seen.from == Side::Client { '>' } else { '<' };
         let (flow, len) = (seen.flow, seen.bytes.len());
         let text = match (seen.note, shown) {

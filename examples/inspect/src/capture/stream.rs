@@ -93,7 +93,7 @@ impl Reassembly {
         let [.., a, b, c, d] = next.to_be_bytes();
         let is_behind = |number: u32| number.wrapping_sub(u32::from_be_bytes([a, b, c, d])).cast_signed() > 0;
         self.waiting_bytes > MAX_WAITING
-            || (acknowledged.is_some_and(is_behind) && time - self.since > PATIENCE)
+            || (acknowledged.is_some_and(is_behind) && time.saturating_sub(self.since) > PATIENCE)
     }
 
     /// Goes on behind what is missing.

@@ -49,7 +49,7 @@ impl Figures {
         run.messages += 1;
         if voice.unit > 0.0 {
             let media = (position as f64 - before as f64) * voice.unit;
-            let difference = ((time - arrived) as f64 - media).abs();
+            let difference = (time.saturating_sub(arrived) as f64 - media).abs();
             let jitter = self.jitter.unwrap_or(0.0);
             self.jitter = Some(jitter + (difference - jitter) / 16.0);
         }
@@ -106,7 +106,7 @@ impl Run {
                 let far = MAX_DROPOUT.saturating_mul(voice.span.max(1));
                 (position >= self.base && position.abs_diff(self.end) <= far).then_some(position)
             }
-            Position::Next => (time - self.last.0 <= PAUSE).then_some(self.end),
+            Position::Next => (time.saturating_sub(self.last.0) <= PAUSE).then_some(self.end),
         }
     }
 }

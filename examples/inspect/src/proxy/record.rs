@@ -91,7 +91,15 @@ impl Recorder {
         let about = |error: std::io::Error| {
             std::io::Error::new(error.kind(), format!("cannot record to {}: {error}", path.display()))
         };
-        let mut recorder = Self { file: BufWriter::new(File::create(path).map_err(about)?), written: 0 };
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        {
+            // Passwords and voice are in it.
+            use std::os::unix::fs::OpenOptionsExt as _;
+            options.mode(0o600);
+        }
+        let mut recorder = Self { file: BufWriter::new(options.open(path).map_err(about)?), written: 0 };
         let section = [&0x1a2b_3c4d_u32.to_le_bytes()[..], &[1, 0, 0, 0], &[0xff; 8]].concat();
         recorder.block(0x0a0d_0d0a, &[&section])?;
         // if_tsresol: 10^-9 of a second; then the end of the options.
