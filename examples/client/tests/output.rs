@@ -4,7 +4,7 @@ use std::fs::{read_dir, read_to_string};
 use std::path::Path;
 
 /// Where standard output and standard error are written to: the borders themselves.
-const BORDERS: [(&str, &str); 9] = [
+const BORDERS: [(&str, &str); 15] = [
     // Escapes every line.
     ("client/src/report.rs", "stdout().lock()"),
     // Writes those lines, and the meter, in which there is no text from outside.
@@ -19,6 +19,16 @@ const BORDERS: [(&str, &str); 9] = [
     ("server/src/main.rs", "stdout().lock()"),
     ("inspect/src/main.rs", "stdout().lock()"),
     ("inspect/src/main.rs", "eprintln!"),
+    // Each line by `say_to`, which escapes.
+    ("inspect/src/capture.rs", "stdout().lock()"),
+    ("inspect/src/proxy.rs", "stdout().lock()"),
+    ("inspect/src/vector.rs", "stdout().lock()"),
+    // Addresses and errors of the system.
+    ("inspect/src/proxy/relay.rs", "eprintln!"),
+    // Lines that the log's formatter has escaped, and those about lost ones.
+    ("server/src/logging.rs", "io::stderr()"),
+    // The answers of the API: escaped there.
+    ("server/src/main.rs", "ctl.run(&mut std::io::stdout().lock())"),
 ];
 
 /// What writes.

@@ -3,7 +3,7 @@
 use crate::Error;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
-use std::io::{Read as _, Write};
+use std::io::{BufRead as _, BufReader, Read as _, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
@@ -127,6 +127,9 @@ struct BanSubject {
     name: Option<String>,
 }
 
+/// Bytes of a line of an answer.
+const MAX_LINE: u64 = 16 * 1024 * 1024;
+
 /// A method, a path below the API's, and a body.
 type Question = (&'static str, String, Option<Value>);
 
@@ -159,13 +162,13 @@ impl Ctl {
         let head = String::from_utf8_lossy(&head);
         let status = head.split(' ').nth(1).unwrap_or_default();
         if status.starts_with('2') {
-            let mut part = [0; 4096];
-            loop {
-                match stream.read(&mut part).map_err(wrong)? {
-                    0 => break,
-                    len => out.write_all(part.get(..len).unwrap_or_default())?,
-                }
+            let mut lines = BufReader::new(stream);
+            let mut line = Vec::new();
+            // A part of a longer line is a line: nobody's memory is the server's to fill.
+            while lines.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).map_err(wrong)? > 0 {
+                out.write_all(printable(&String::from_utf8_lossy(&line)).as_bytes())?;
                 out.flush()?;
+                line.clear();
             }
             return Ok(writeln!(out)?);
         }
@@ -175,6 +178,16 @@ impl Ctl {
         let message = error.pointer("/error/message").and_then(Value::as_str);
         Err(Error::Refused(message.map_or_else(|| format!("the server answers {status}"), str::to_owned)))
     }
+}
+
+/// The same JSON, in which a terminal finds nothing that steers it: all of that is in strings, where it may be escaped.
+fn printable(json: &str) -> String {
+    let steers = |c: char| {
+        c.is_control() && c != '\n'
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let escaped = |c| if steers(c) { format!("\\u{:04x}", u32::from(c)) } else { String::from(c) };
+    json.chars().map(escaped).collect()
 }
 
 /// A name or a protocol as a part of a path.
@@ -237,5 +250,17 @@ impl Action {
             Self::Events => ("GET", "/events".into(), None),
             Self::Drain => ("POST", "/drain".into(), Some(json!({}))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    /// F-03: what names and rooms hold steers no terminal.
+    #[test]
+    fn f_03_answers_steer_no_terminal() {
+        let json = "{\"name\": \"\u{9b}2Jbob\u{202e}\", \"room\": \"ไทย\"}\n";
+        assert_eq!(printable(json), "{\"name\": \"\\u009b2Jbob\\u202e\", \"room\": \"ไทย\"}\n");
     }
 }
