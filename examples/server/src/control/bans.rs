@@ -2,7 +2,7 @@
 
 use super::store::Store;
 use super::time::now;
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::str::FromStr;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -24,6 +24,11 @@ impl Network {
     fn new(address: IpAddr, prefix: u8) -> Self {
         let prefix = if address.to_canonical().is_ipv4() { prefix.saturating_add(96) } else { prefix };
         Self { bits: bits(address) & mask(prefix), prefix }
+    }
+
+    /// Whether all addresses of IPv4 are in it.
+    fn holds_ipv4(self) -> bool {
+        self.prefix <= 96 && bits(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) & mask(self.prefix) == self.bits
     }
 }
 
@@ -53,11 +58,16 @@ impl FromStr for Network {
             None => (text, None),
         };
         let address = address.parse::<IpAddr>().map_err(|_| wrong())?.to_canonical();
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        match prefix.unwrap_or(most) {
+        // An IPv6 host has the addresses of a network, and takes another one when it likes.
+        let (usual, most) = if address.is_ipv4() { (32, 32) } else { (64, 128) };
+        match prefix.unwrap_or(usual) {
+            prefix if (1..=most).contains(&prefix) => match Self::new(address, prefix) {
+                network if address.is_ipv6() && network.holds_ipv4() => {
+                    Err(format!("address {text:?}: a network without the addresses of IPv4 expected"))
+                }
+                network => Ok(network),
+            },
             // Nobody bans every address by a slip.
-            0 => Err(format!("address {text:?}: a prefix of 1 to {most} expected")),
-            prefix if prefix <= most => Ok(Self::new(address, prefix)),
             _ => Err(format!("address {text:?}: a prefix of 1 to {most} expected")),
         }
     }
@@ -68,7 +78,7 @@ impl core::fmt::Display for Network {
         let address = IpAddr::V6(Ipv6Addr::from_bits(self.bits)).to_canonical();
         let prefix = if address.is_ipv4() { self.prefix.saturating_sub(96) } else { self.prefix };
         match (address, prefix) {
-            (IpAddr::V4(_), 32) | (IpAddr::V6(_), 128) => write!(f, "{address}"),
+            (IpAddr::V4(_), 32) => write!(f, "{address}"),
             _ => write!(f, "{address}/{prefix}"),
         }
     }
@@ -192,13 +202,22 @@ mod tests {
             ("192.0.2.7/24", "192.0.2.0/24"),
             ("::ffff:192.0.2.7", "192.0.2.7"),
             ("2001:db8::1/32", "2001:db8::/32"),
-            ("2001:db8::1", "2001:db8::1"),
+            ("2001:db8::1", "2001:db8::/64"),
         ] {
             assert_eq!(text.parse::<Network>().unwrap().to_string(), shown);
         }
-        for text in
-            ["", "x", "192.0.2.7/33", "192.0.2.7/0", "::/0", "2001:db8::/129", "1.2.3.4/-1", "1.2.3.4/1/2"]
-        {
+        for text in [
+            "",
+            "x",
+            "192.0.2.7/33",
+            "192.0.2.7/0",
+            "::/0",
+            "::/8",
+            "::/96",
+            "2001:db8::/129",
+            "1.2.3.4/-1",
+            "1.2.3.4/1/2",
+        ] {
             assert!(text.parse::<Network>().is_err(), "{text}");
         }
     }
