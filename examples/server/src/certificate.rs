@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::config::Config;
+use crate::msgpack::create_folder;
 use core::net::IpAddr;
 use core::time::Duration;
 use std::fs::{self, Metadata, OpenOptions};
@@ -102,8 +103,7 @@ impl Certificates {
         }
         let (path, key) = (config.data.join(CERTIFICATE), config.data.join(KEY));
         if !path.exists() || !key.exists() {
-            fs::create_dir_all(&config.data)
-                .map_err(|error| Error::Write { path: config.data.clone(), error })?;
+            create_folder(&config.data).map_err(|error| Error::Write { path: config.data.clone(), error })?;
             make(names(config.bind), &path, &key)?;
             let path = path.display();
             tracing::info!("made a certificate for QUIC; clients trust it with --tls-ca {path}");

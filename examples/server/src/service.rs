@@ -147,9 +147,10 @@ pub struct Running {
 /// Reads the files that `config` names, as far as that binds and changes nothing.
 ///
 /// # Errors
-/// A certificate cannot be used.
+/// A certificate or a token cannot be used.
 pub fn check(config: &Config) -> Result<(), Error> {
     Certificates::of(config)?;
+    config.control.tokens()?;
     config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     Ok(())
 }

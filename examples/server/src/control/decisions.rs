@@ -4,6 +4,8 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use voxwire_core::{Mute, canonical_name};
 
+/// Bytes of a name: no protocol has longer ones.
+const MAX_NAME: usize = 1024;
 /// Names that may be muted.
 const MOST_MUTED: usize = 100_000;
 /// Listeners with a set, and speakers in all sets together.
@@ -42,9 +44,17 @@ pub(super) fn key(name: &str) -> String {
     canonical_name(name).into_owned()
 }
 
+/// A name that a client could have.
+fn named(name: &str) -> Result<String, TooMany> {
+    if name.len() > MAX_NAME {
+        return Err(TooMany(format!("a name of {} bytes: at most {MAX_NAME} expected", name.len())));
+    }
+    Ok(key(name))
+}
+
 impl Decisions {
     pub(super) fn mute(&mut self, name: &str, mute: Mute) -> Result<(), TooMany> {
-        let name = key(name);
+        let name = named(name)?;
         if mute.is_nothing() {
             self.muted.remove(&name);
             return Ok(());
@@ -68,7 +78,7 @@ impl Decisions {
 
     /// Decides whom a listener hears; `None` for what holds for listeners without a set.
     pub(super) fn set(&mut self, listener: &str, hears: Option<&[String]>) -> Result<(), TooMany> {
-        let listener = key(listener);
+        let listener = named(listener)?;
         let before = self.hearing.get(&listener).map(BTreeSet::len);
         let Some(hears) = hears else {
             self.hearing.remove(&listener);
@@ -78,7 +88,7 @@ impl Decisions {
         if before.is_none() && self.hearing.len() >= MOST_LISTENERS {
             return Err(TooMany(format!("listeners with a set: at most {MOST_LISTENERS}")));
         }
-        let hears: BTreeSet<String> = hears.iter().map(|name| key(name)).collect();
+        let hears = hears.iter().map(|name| named(name)).collect::<Result<BTreeSet<String>, _>>()?;
         let heard = self.heard.saturating_sub(before.unwrap_or(0)).saturating_add(hears.len());
         if heard > MOST_HEARD {
             return Err(TooMany(format!("speakers in all sets together: at most {MOST_HEARD}")));

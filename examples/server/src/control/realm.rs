@@ -152,20 +152,20 @@ impl<S: Moderated<Framing: Send> + Send + 'static> Moderator for Handle<S> {
         self.call(|session, _| {
             needs(session, mute.voice, Ability::MuteVoice)?;
             needs(session, mute.text, Ability::MuteText)?;
+            let name = match whom {
+                Whom::Name(name) => Some(name.clone()),
+                Whom::Peer(peer) => session.name_of(*peer),
+            };
+            if let Some(name) = &name {
+                realm.lock().mute(name, mute).map_err(|limit| Failure::Invalid(limit.0))?;
+            }
             let done = match on_each(session, whom, |session, peer| session.mute(peer, mute)) {
                 // It holds as soon as it comes.
                 Err(Failure::NotFound(_)) if matches!(whom, Whom::Name(_)) => 0,
                 done => done?,
             };
-            let name = match whom {
-                Whom::Name(name) => Some(name.clone()),
-                Whom::Peer(peer) => session.name_of(*peer),
-            };
-            if let Some(name) = name {
-                if mute.is_nothing() {
-                    session.forget_mute(&name);
-                }
-                realm.lock().mute(&name, mute).map_err(|limit| Failure::Invalid(limit.0))?;
+            if let Some(name) = name.filter(|_| mute.is_nothing()) {
+                session.forget_mute(&name);
             }
             Ok(done)
         })

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 
-/// Connections at a time: more wait.
-const CONNECTIONS: usize = 8;
+/// Connections at a time: more wait. Event streams, of which there are 16 at most, leave some for commands.
+const CONNECTIONS: usize = 32;
 
 /// The file of a socket, which is removed with this.
 #[derive(Debug)]

@@ -121,14 +121,13 @@ impl Source {
         let name = service.protocol();
         let figures = service.figures();
         let listeners = self.listening.iter().filter(|listening| listening.protocol == name);
-        let gauges = ["sessions", "rooms", "groups", "calls"].into_iter().filter_map(|gauge| {
-            figures.iter().any(|figure| figure.name == gauge).then(|| (gauge, sum(&figures, gauge)))
-        });
+        let is_there = |gauge: &&str| figures.iter().any(|figure| figure.name == *gauge);
+        let gauges = ["sessions", "rooms", "groups", "calls"].into_iter().filter(is_there);
         ProtocolSnapshot {
             name,
             listeners: listeners.map(|it| format!("{} {}", it.transport, it.address)).collect(),
             clients: sum(&figures, "connections"),
-            gauges: gauges.collect(),
+            gauges: gauges.map(|gauge| (gauge, sum(&figures, gauge))).collect(),
             received_packets: sum(&figures, "received_packets"),
             sent_packets: sum(&figures, "sent_packets"),
             sent_bytes: sum(&figures, "sent_bytes"),
