@@ -39,7 +39,7 @@ namespace Voxwire.Transport
                 // The newest version that the system and the server have in common: 1.2 on Mono.
                 stream.AuthenticateAsClient(settings.ServerName ?? host, null, SslProtocols.None, false);
             }
-            catch (Exception error) when (error is AuthenticationException || error is IOException || error is SocketException)
+            catch (Exception error) when (error is AuthenticationException || error is IOException || error is SocketException || error is AggregateException)
             {
                 stream.Dispose();
                 socket.Close();
@@ -78,7 +78,7 @@ namespace Voxwire.Transport
                 stream.Write(from, at, length);
                 return length;
             }
-            catch (Exception error) when (error is IOException || error is ObjectDisposedException || error is InvalidOperationException)
+            catch (Exception error) when (error is IOException || error is ObjectDisposedException || error is InvalidOperationException || error is AggregateException)
             {
                 throw new TransportException("the connection is lost (" + Innermost(error) + ")");
             }
@@ -127,8 +127,9 @@ namespace Voxwire.Transport
                     }
                 }
             }
-            catch (Exception error) when (error is IOException || error is ObjectDisposedException || error is InvalidOperationException)
+            catch (Exception error)
             {
+                // Whatever it is (Mono has what its own task threw as an AggregateException): on this thread it would end the game.
                 why = Innermost(error);
             }
             lock (gate)
