@@ -675,7 +675,10 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 /// The settings of the file, as the program reads them: `key`, or `section.key`.
 fn settings() -> Vec<String> {
     let (mut files, mut keys) = (Vec::new(), Vec::new());
-    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    sources(&src, &mut files);
+    // The requests of the control API look like sections, and are none.
+    files.retain(|source| !source.starts_with(src.join("control")));
     for source in files {
         let text = std::fs::read_to_string(source).unwrap();
         let (mut is_read, mut section, mut renamed) = (false, None, None);
