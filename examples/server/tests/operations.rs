@@ -56,7 +56,7 @@ fn c_07_every_flag_has_its_variable() {
     // These ask for something else than serving, or are another name of a setting.
     let others = ["help", "version", "check-config", "print-default-config", "no-quic"];
     // Any text is one.
-    let texts = ["data", "dissonance-rooms", "syfala-sound"];
+    let texts = ["data", "dissonance-rooms", "syfala-sound", "control-socket", "control-say-as"];
     let flags = flags();
     assert!(flags.len() > 60, "{flags:?}");
     for flag in &flags {
@@ -72,7 +72,7 @@ fn c_07_every_flag_has_its_variable() {
             .unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         let expected = match &**flag {
-            "config" => "cannot read ?!",
+            "config" | "control-token-file" => "cannot read ?!",
             "tls-cert" | "tls-key" => "belong together",
             _ => &name,
         };
