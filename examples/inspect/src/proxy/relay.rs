@@ -173,8 +173,14 @@ pub(super) async fn udp(shared: Rc<Shared>, socket: UdpSocket) {
     let mut clients: HashMap<SocketAddr, Client> = HashMap::new();
     let waiting = Rc::new(Cell::new(0));
     let mut datagram = vec![0; 65_536];
+    // As for the sockets to the target.
+    let _ = socket.writable().await;
     loop {
-        let Ok((len, address)) = socket.recv_from(&mut datagram).await else { continue };
+        let Ok((len, address)) = socket.recv_from(&mut datagram).await else {
+            // What the system says of a datagram sent earlier, or that it has no memory.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
         let now = Instant::now();
         if !clients.contains_key(&address) {
             clients.retain(|_, client| now.duration_since(client.heard) < IDLE);
@@ -215,6 +221,8 @@ async fn client(
     };
     let way = UdpSocket::bind(any).await?;
     way.connect(target).await?;
+    // Or those who wait for the first readiness would send in any order.
+    way.writable().await?;
     let (way, carrier) = (Rc::new(way), Rc::new(RefCell::new(Carrier::udp(address, target))));
     let random = shared.random.borrow_mut().fork();
     let mut of_back = shared.random.borrow_mut().fork();
