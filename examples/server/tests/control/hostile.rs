@@ -79,6 +79,7 @@ fn c_32_what_makes_no_sense_is_refused() {
         ("POST", "/api/v1/voicelink/kick", "{\"peer\":\"99999999999.0\"}", 400),
         ("POST", "/api/v1/voicelink/kick", "{\"peer\":\"+1.0\"}", 400),
         ("POST", "/api/v1/voicelink/mute", "{\"name\":\"a\"}", 400),
+        ("POST", "/api/v1/voicelink/mute", "{\"name\":\"\",\"voice\":true}", 400),
         ("PUT", "/api/v1/dissonance/hearing", "{\"others\":\"some\"}", 400),
         ("PUT", "/api/v1/dissonance/hearing", "{\"listener\":{}}", 400),
         ("POST", "/api/v1/dissonance/move", "{\"name\":\"a\"}", 400),

@@ -97,7 +97,7 @@ pub(super) struct Client {
 
 pub(super) fn whom(client: &Client) -> Result<Whom, Failure> {
     match (&client.name, &client.peer) {
-        (Some(name), None) => Ok(Whom::Name(name.clone())),
+        (Some(name), None) if !name.is_empty() => Ok(Whom::Name(name.clone())),
         (None, Some(peer)) => {
             let numbers = peer.split_once('.');
             let number = |text: &str| text.parse::<u32>().ok().filter(|number| number.to_string() == text);
