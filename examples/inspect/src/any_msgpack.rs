@@ -1,4 +1,4 @@
-//! Any object of MessagePack, whatever it means.
+//! Any object of MessagePack, whether or not it is a message of a protocol.
 
 use crate::explain::Explainer;
 use crate::msgpack::object::{NEVER_USED, Object};

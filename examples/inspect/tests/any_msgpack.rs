@@ -1,4 +1,4 @@
-//! C-09: any MessagePack is shown, whatever it means, and bounded in depth and number.
+//! C-09: any MessagePack is shown, message of a protocol or not. Depth and number of objects are bounded.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod kit;

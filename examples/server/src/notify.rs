@@ -28,7 +28,7 @@ pub fn notify(state: State) {
     }
 }
 
-/// Tells the service manager twice in each of its periods that the server is alive, if it wants to know. `alive` answers as long as it is.
+/// Feeds the watchdog of the service manager twice a period, where the manager has set one. `alive` completes only while the server works.
 pub async fn watchdog<F: Future<Output = ()>>(alive: impl Fn() -> F) {
     let Some(period) = sd_notify::watchdog_enabled().filter(|period| !period.is_zero()) else { return };
     let mut ticks = tokio::time::interval((period / 2).max(Duration::from_millis(1)));

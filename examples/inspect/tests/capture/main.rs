@@ -1,5 +1,5 @@
-//! C-09, F-60: `capture` shows every message of every protocol once, whatever the link layer, the file and the segments, and counts
-//! what is missing.
+//! C-09, F-60: `capture` shows every message of every protocol once, for each link layer, each file format and any cutting into
+//! segments. It counts what is missing.
 #![allow(missing_docs, clippy::unwrap_used, unreachable_pub, dead_code)]
 
 mod build;

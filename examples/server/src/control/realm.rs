@@ -1,4 +1,4 @@
-//! One protocol under control: what is asked of it, whatever its session is.
+//! One protocol under control, the same for all sessions: what the API asks of it.
 
 use super::decisions::{Decisions, Muted, Set};
 use super::known::Known;

@@ -138,7 +138,7 @@ impl Source {
     }
 }
 
-/// The figures of that name, whatever their labels.
+/// The sum of all figures of that name, over all labels.
 fn sum(figures: &[Figure], name: &str) -> u64 {
     let values = figures.iter().filter(|figure| figure.name == name).map(|figure| match figure.value {
         Value::Gauge(value) | Value::Counter(value) => value,
