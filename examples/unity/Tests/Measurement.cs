@@ -31,12 +31,17 @@ namespace Voxwire.Tests
             var network = Interlocked.Read(ref networkBytes);
             var turns = Interlocked.Read(ref networkTurns);
             var here = GC.GetAllocatedBytesForCurrentThread();
-            var steps = Steps(seconds, step);
+            var steps = Steps(seconds / 2, step);
             here = GC.GetAllocatedBytesForCurrentThread() - here;
+            // Asking for it allocates.
+            var middle = Resident();
+            var later = GC.GetAllocatedBytesForCurrentThread();
+            steps += Steps(seconds / 2, step);
+            here += GC.GetAllocatedBytesForCurrentThread() - later;
             network = Interlocked.Read(ref networkBytes) - network;
             turns = Interlocked.Read(ref networkTurns) - turns;
             return "allocated here " + here + " network " + network + " steps " + steps + " turns " + turns + " collections "
-                + (GC.CollectionCount(0) - collections) + " resident_kib " + resident + " " + Resident();
+                + (GC.CollectionCount(0) - collections) + " resident_kib " + resident + " " + middle + " " + Resident();
         }
 
         private long Steps(double seconds, Action step)

@@ -10,7 +10,7 @@ namespace Voxwire.Tests
     /// <summary>
     /// A player that does what standard input says, a command a line, and prints what happens:
     /// <c>join ROOM</c>, <c>leave ROOM</c>, <c>say ROOM HEX</c>, <c>text ROOM WORDS</c>, <c>listeners ROOM</c>, <c>counters</c>,
-    /// <c>measure SECONDS ROOM</c>, <c>halt</c> (take no events until <c>go</c>), <c>quit</c>.
+    /// <c>measure SECONDS ROOM [PATH]</c>, <c>halt</c> (take no events until <c>go</c>), <c>quit</c>.
     /// </summary>
     internal sealed class Player
     {
@@ -92,7 +92,8 @@ namespace Voxwire.Tests
                     PrintCounters();
                     break;
                 case "measure":
-                    Measure(double.Parse(words[1], CultureInfo.InvariantCulture), RoomId.Of(words[2]));
+                    var where = words[2].Split(' ');
+                    Measure(double.Parse(words[1], CultureInfo.InvariantCulture), RoomId.Of(where[0]), where.Length > 1 ? int.Parse(where[1]) : 0);
                     break;
                 case "halt":
                 case "go":
@@ -111,19 +112,35 @@ namespace Voxwire.Tests
                 + " direct " + counters.SentDirectly + " " + counters.ReceivedDirectly + " dropped " + counters.DroppedOut + " " + counters.DroppedIn);
         }
 
-        /// <summary>Speaks 50 frames a second, as a game does, and prints what both threads allocated.</summary>
-        private void Measure(double seconds, ushort room)
+        /// <summary>
+        /// Speaks 50 frames a second, as a game does, and prints what both threads allocated. On a direct path, if one is named, something
+        /// reliable goes beside each frame, which the other end ignores.
+        /// </summary>
+        private void Measure(double seconds, ushort room, int path)
         {
             var frame = new ArraySegment<byte>(new byte[80]);
+            var ignored = new PacketWriter().Write(new Packet { Type = PacketType.RemoveClient, Session = 1 });
             isQuiet = true;
             heard = 0;
-            var result = measurement.Run(seconds, () =>
+            long said = 0;
+            Action step = () =>
             {
                 client.Update();
-                client.Say(room, frame);
-            });
+                said += client.Say(room, frame) ? 1 : 0;
+                if (path != 0)
+                {
+                    client.Connection.SendReliable(ignored, path);
+                }
+            };
+            var result = measurement.Run(seconds, step);
+            // The last ones are on their way.
+            for (var waits = 0; waits < 50; waits++)
+            {
+                Thread.Sleep(10);
+                client.Update();
+            }
             isQuiet = false;
-            Print(result + " heard " + heard);
+            Print(result + " said " + said + " heard " + heard);
         }
 
         private void OnVoice(ushort speaker, ArraySegment<byte> frame)

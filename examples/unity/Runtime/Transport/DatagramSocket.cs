@@ -5,8 +5,7 @@ using System.Net.Sockets;
 namespace Voxwire.Transport
 {
     /// <summary>
-    /// The UDP socket. Without direct paths it is connected to the server, and nothing is allocated. With them it is not, and .NET allocates an
-    /// address for each datagram that comes in (some 100 bytes on Mono).
+    /// The UDP socket. Without direct paths it is connected to the server. With them it is not, and the sender of each datagram is asked for.
     /// </summary>
     internal sealed class DatagramSocket : IDisposable
     {
@@ -14,6 +13,8 @@ namespace Voxwire.Transport
         private readonly bool isConnected;
         private readonly DatagramAddress server;
         private readonly DatagramAddress from;
+        private readonly byte[] sender = new byte[SystemReceive.AddressLength];
+        private Way way;
 
         internal DatagramSocket(IPEndPoint server, bool forPaths)
         {
@@ -21,17 +22,15 @@ namespace Voxwire.Transport
             from = new DatagramAddress(server);
             socket = new Socket(server.AddressFamily, SocketType.Dgram, ProtocolType.Udp);
             isConnected = !forPaths;
-            if (isConnected)
+            try
             {
-                socket.Connect(server);
+                Open(server);
             }
-            else
+            catch (SocketException)
             {
-                var any = server.AddressFamily == AddressFamily.InterNetwork ? IPAddress.Any : IPAddress.IPv6Any;
-                socket.Bind(new IPEndPoint(any, 0));
-                IgnoreRefusals();
+                socket.Close();
+                throw;
             }
-            socket.Blocking = false;
         }
 
         internal AddressFamily Family
@@ -78,6 +77,11 @@ namespace Voxwire.Transport
             {
                 return SendTo(datagram, length, server);
             }
+            // Mono's Send would wait for room.
+            if (!socket.Poll(0, SelectMode.SelectWrite))
+            {
+                return false;
+            }
             SocketError error;
             socket.Send(datagram, 0, length, SocketFlags.None, out error);
             return error == SocketError.Success;
@@ -109,6 +113,21 @@ namespace Voxwire.Transport
             socket.Close();
         }
 
+        private void Open(IPEndPoint to)
+        {
+            if (isConnected)
+            {
+                socket.Connect(to);
+            }
+            else
+            {
+                var any = to.AddressFamily == AddressFamily.InterNetwork ? IPAddress.Any : IPAddress.IPv6Any;
+                socket.Bind(new IPEndPoint(any, 0));
+                IgnoreRefusals();
+            }
+            socket.Blocking = false;
+        }
+
         private int ReceiveFrom(byte[] to, out SocketError error)
         {
             if (!socket.Poll(0, SelectMode.SelectRead))
@@ -116,16 +135,40 @@ namespace Voxwire.Transport
                 error = SocketError.WouldBlock;
                 return -1;
             }
+            if (way == Way.System)
+            {
+                var length = SystemReceive.From(socket, to, 0, sender);
+                error = length < 0 ? SocketError.SocketError : SocketError.Success;
+                from.Set(sender);
+                return length;
+            }
             try
             {
+                var isSeen = way == Way.Unknown && CanPeek(to);
                 EndPoint source = from;
                 error = SocketError.Success;
-                return socket.ReceiveFrom(to, 0, to.Length, SocketFlags.None, ref source);
+                var length = socket.ReceiveFrom(to, 0, to.Length, SocketFlags.None, ref source);
+                way = isSeen && from.IsSame(sender) ? Way.System : Way.Runtime;
+                return length;
             }
             catch (SocketException refused)
             {
                 error = refused.SocketErrorCode;
                 return -1;
+            }
+        }
+
+        /// <summary>Whether the system's own function is there, and shows who has sent the datagram that waits.</summary>
+        private bool CanPeek(byte[] to)
+        {
+            try
+            {
+                return SystemReceive.From(socket, to, SystemReceive.Peek, sender) >= 0;
+            }
+            catch (Exception)
+            {
+                // Another system, or one where no function may be looked for: the runtime's way is slower, and just as good.
+                return false;
             }
         }
 
@@ -142,6 +185,19 @@ namespace Voxwire.Transport
                 // Another system.
             }
         }
+    }
+
+    /// <summary>How to learn who has sent a datagram.</summary>
+    internal enum Way
+    {
+        /// <summary>The first datagram is taken both ways, and decides.</summary>
+        Unknown,
+
+        /// <summary>By <see cref="SystemReceive"/>.</summary>
+        System,
+
+        /// <summary>By the runtime, which allocates an address for each datagram.</summary>
+        Runtime,
     }
 
     /// <summary>An address as the system has it. It is handed to sockets as it is, which saves an allocation for each datagram.</summary>
@@ -200,14 +256,11 @@ namespace Voxwire.Transport
         /// <summary>Whether address and port are the same.</summary>
         internal bool IsSame(DatagramAddress other)
         {
-            // The port is in bytes 2 and 3; an IPv4 address in 4 to 7; an IPv6 address in 8 to 23, behind its flow.
             if (family != other.family || bytes[2] != other.bytes[2] || bytes[3] != other.bytes[3])
             {
                 return false;
             }
-            var start = family == AddressFamily.InterNetwork ? 4 : 8;
-            var end = family == AddressFamily.InterNetwork ? 8 : 24;
-            for (var at = start; at < end; at++)
+            for (var at = Start; at < End; at++)
             {
                 if (bytes[at] != other.bytes[at])
                 {
@@ -215,6 +268,39 @@ namespace Voxwire.Transport
                 }
             }
             return true;
+        }
+
+        /// <summary>Likewise of an address of this family that the system has written.</summary>
+        internal bool IsSame(byte[] other)
+        {
+            var isSame = bytes[2] == other[2] && bytes[3] == other[3];
+            for (var at = Start; at < End; at++)
+            {
+                isSame &= bytes[at] == other[at];
+            }
+            return isSame;
+        }
+
+        /// <summary>Becomes an address of this family that the system has written.</summary>
+        internal void Set(byte[] other)
+        {
+            // The family, before the port, is written in several ways.
+            for (var at = 2; at < bytes.Size; at++)
+            {
+                bytes[at] = other[at];
+            }
+        }
+
+        // The port is in bytes 2 and 3; an IPv4 address in 4 to 7; an IPv6 address in 8 to 23, behind its flow.
+
+        private int Start
+        {
+            get { return family == AddressFamily.InterNetwork ? 4 : 8; }
+        }
+
+        private int End
+        {
+            get { return family == AddressFamily.InterNetwork ? 8 : 24; }
         }
     }
 }

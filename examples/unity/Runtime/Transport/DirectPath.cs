@@ -1,5 +1,4 @@
 using System;
-using System.Collections.Generic;
 
 namespace Voxwire.Transport
 {
@@ -28,8 +27,7 @@ namespace Voxwire.Transport
         private readonly byte[] key;
         private readonly byte[] tag;
         private readonly byte[] small = new byte[Wire.ProbeLength];
-        private readonly Queue<byte[]> unacked = new Queue<byte[]>();
-        private byte[] repeated = new byte[0];
+        private readonly Unacked unacked = new Unacked(MaxUnacked);
         private uint epoch;
         private uint theirs;
         private bool knowsTheirs;
@@ -85,11 +83,10 @@ namespace Voxwire.Transport
         /// <summary>Sends a packet until it is acknowledged. False: too many wait.</summary>
         internal bool SendReliable(byte[] from, int at, int length, long now)
         {
-            if (unacked.Count >= MaxUnacked)
+            if (!unacked.TryAdd(from, at, length))
             {
                 return false;
             }
-            unacked.Enqueue(Wire.Slice(from, at, length));
             if (unacked.Count == 1)
             {
                 SendFirst(now);
@@ -210,7 +207,7 @@ namespace Voxwire.Transport
             }
             if (Wire.ReadU32(datagram, body) == epoch && Wire.ReadU16(datagram, body + 4) == sent)
             {
-                unacked.Dequeue();
+                unacked.RemoveFirst();
                 sent = (sent + 1) & 0xffff;
                 if (unacked.Count > 0)
                 {
@@ -247,16 +244,10 @@ namespace Voxwire.Transport
         private void SendFirst(long now)
         {
             nextSend = now + ProbeInterval;
-            var packet = unacked.Peek();
-            var length = Wire.DatagramHead + Wire.NumberLength + packet.Length;
-            if (repeated.Length < length)
-            {
-                repeated = new byte[length];
-            }
-            Wire.WriteDatagramHead(repeated, Wire.PathReliable, tag);
-            Wire.WriteNumber(repeated, epoch, sent);
-            packet.CopyTo(repeated, Wire.DatagramHead + Wire.NumberLength);
-            socket.SendTo(repeated, length, To);
+            var datagram = unacked.First;
+            Wire.WriteDatagramHead(datagram, Wire.PathReliable, tag);
+            Wire.WriteNumber(datagram, epoch, sent);
+            socket.SendTo(datagram, unacked.FirstLength, To);
         }
 
         private void SendAck(byte[] datagram)
@@ -264,6 +255,68 @@ namespace Voxwire.Transport
             Wire.WriteDatagramHead(small, Wire.PathReliableAck, tag);
             Buffer.BlockCopy(datagram, Wire.DatagramHead, small, Wire.DatagramHead, Wire.NumberLength);
             socket.SendTo(small, Wire.DatagramHead + Wire.NumberLength, To);
+        }
+    }
+
+    /// <summary>
+    /// Packets that wait for their ack, each with room for what stands before it in a RELIABLE. The memory of one serves the next in its
+    /// place.
+    /// </summary>
+    internal sealed class Unacked
+    {
+        private const int Head = Wire.DatagramHead + Wire.NumberLength;
+
+        private readonly byte[][] datagrams;
+        private readonly int[] lengths;
+        private int first;
+
+        internal Unacked(int capacity)
+        {
+            datagrams = new byte[capacity][];
+            lengths = new int[capacity];
+        }
+
+        internal int Count { get; private set; }
+
+        /// <summary>The datagram of the oldest packet.</summary>
+        internal byte[] First
+        {
+            get { return datagrams[first]; }
+        }
+
+        internal int FirstLength
+        {
+            get { return lengths[first]; }
+        }
+
+        /// <summary>False: too many wait.</summary>
+        internal bool TryAdd(byte[] from, int at, int length)
+        {
+            if (Count == datagrams.Length)
+            {
+                return false;
+            }
+            var slot = (first + Count) % datagrams.Length;
+            if (datagrams[slot] == null || datagrams[slot].Length < Head + length)
+            {
+                datagrams[slot] = new byte[Head + length];
+            }
+            Buffer.BlockCopy(from, at, datagrams[slot], Head, length);
+            lengths[slot] = Head + length;
+            Count++;
+            return true;
+        }
+
+        internal void RemoveFirst()
+        {
+            Count--;
+            // From the beginning again where that is possible, so that few places take memory.
+            first = Count == 0 ? 0 : (first + 1) % datagrams.Length;
+        }
+
+        internal void Clear()
+        {
+            Count = 0;
         }
     }
 
