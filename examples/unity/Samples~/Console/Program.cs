@@ -1,6 +1,7 @@
 using System;
 using System.Collections.Generic;
 using System.Diagnostics;
+using System.Globalization;
 using System.IO;
 using System.Text;
 using System.Threading;
@@ -12,17 +13,19 @@ namespace Voxwire.Samples
     internal static class Program
     {
         private const string Usage = "usage: console HOST[:PORT] NAME ROOM [--say FILE] [--echo] [--token TEXT] [--no-udp] [--direct]\n"
-            + "       [--tls | --pin FILE.pem | --pin SHA256]\n"
+            + "       [--tls | --pin FILE.pem | --pin SHA256] [--seconds N]\n"
             + "  --say FILE     say a recording once somebody listens: frames of Opus, 20 ms each, a length of two bytes before each\n"
             + "  --echo         repeat what is heard\n"
             + "  --tls          speak TLS, to a server whose certificate the system trusts\n"
             + "  --pin WHAT     speak TLS, to a server that shows this certificate: a PEM file, or a SHA-256 fingerprint\n"
-            + "A line that is typed is sent as text. The end of the input ends the program.";
+            + "  --seconds N    leave after this time\n"
+            + "A line that is typed is sent as text. Ctrl-C ends the program.";
 
         private static int Main(string[] arguments)
         {
             var settings = new TransportSettings();
             string recording = null;
+            var seconds = double.PositiveInfinity;
             var echoes = false;
             if (arguments.Length < 3)
             {
@@ -49,6 +52,7 @@ namespace Voxwire.Samples
                     case "--say":
                     case "--token":
                     case "--pin":
+                    case "--seconds":
                         if (value == null)
                         {
                             return Wrong(arguments[at] + " needs a value");
@@ -56,6 +60,13 @@ namespace Voxwire.Samples
                         if (arguments[at] == "--say")
                         {
                             recording = value;
+                        }
+                        else if (arguments[at] == "--seconds")
+                        {
+                            if (!double.TryParse(value, NumberStyles.Float, CultureInfo.InvariantCulture, out seconds) || !(seconds > 0))
+                            {
+                                return Wrong("--seconds " + value + ": a number above 0 is expected");
+                            }
                         }
                         else if (arguments[at] == "--token")
                         {
@@ -87,11 +98,11 @@ namespace Voxwire.Samples
             }
             using (var client = new VoiceClient(arguments[1], settings))
             {
-                return Run(client, arguments[2], frames, echoes);
+                return Run(client, arguments[2], frames, echoes, seconds);
             }
         }
 
-        private static int Run(VoiceClient client, string room, List<ArraySegment<byte>> frames, bool echoes)
+        private static int Run(VoiceClient client, string room, List<ArraySegment<byte>> frames, bool echoes, double seconds)
         {
             var number = RoomId.Of(room);
             var heard = new Dictionary<ushort, int>();
@@ -118,6 +129,7 @@ namespace Voxwire.Samples
             };
             client.Join(room);
             client.Start();
+            var running = Stopwatch.StartNew();
             var typed = new Queue<string>();
             new Thread(() => ReadLines(typed)) { IsBackground = true }.Start();
             var clock = new Stopwatch();
@@ -128,11 +140,6 @@ namespace Voxwire.Samples
                 string line;
                 while (TryTake(typed, out line))
                 {
-                    if (line == null)
-                    {
-                        Console.WriteLine("the input has ended: leaves " + room);
-                        return 0;
-                    }
                     if (line.Length > 0 && !client.Write(room, line))
                     {
                         Console.WriteLine("nobody listens to " + room);
@@ -154,6 +161,11 @@ namespace Voxwire.Samples
                     {
                         Console.WriteLine("has said everything");
                     }
+                }
+                if (running.Elapsed.TotalSeconds >= seconds)
+                {
+                    Console.WriteLine("leaves " + room);
+                    return 0;
                 }
                 Thread.Sleep(5);
             }
@@ -213,23 +225,22 @@ namespace Voxwire.Samples
         private static void ReadLines(Queue<string> typed)
         {
             string line;
-            do
+            // The end of the input does not end the program, which may run in the background.
+            while ((line = Console.ReadLine()) != null)
             {
-                line = Console.ReadLine();
                 lock (typed)
                 {
                     typed.Enqueue(line);
                 }
             }
-            while (line != null);
         }
 
         private static bool TryTake(Queue<string> typed, out string line)
         {
             lock (typed)
             {
-                line = typed.Count == 0 ? null : typed.Peek();
-                return typed.Count > 0 && (typed.Dequeue() == line);
+                line = typed.Count == 0 ? null : typed.Dequeue();
+                return line != null;
             }
         }
 
