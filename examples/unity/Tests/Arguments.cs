@@ -44,8 +44,14 @@ namespace Voxwire.Tests
                 case "direct":
                     settings.Direct = true;
                     break;
+                case "connect-timeout":
+                    settings.ConnectTimeout = int.Parse(value);
+                    break;
                 case "tls":
                     settings.Tls = settings.Tls ?? new TlsSettings();
+                    break;
+                case "tls-name":
+                    settings.Tls.ServerName = value;
                     break;
                 case "pin":
                     settings.Tls = settings.Tls ?? new TlsSettings();

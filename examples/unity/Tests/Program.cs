@@ -15,12 +15,19 @@ namespace Voxwire.Tests
                     return Player.Run(rest);
                 case "adapter":
                     return AdapterPlayer.Run(rest);
+                case "transport":
+                    return TransportPlayer.Run(rest);
+                case "leaks":
+                    return EndTests.Leaks(rest);
+                case "races":
+                    return EndTests.Races(rest);
                 case "codec":
                     return CodecTests.Run();
                 case "vectors":
                     return VectorTests.Run(rest[0]);
                 default:
-                    Console.Error.WriteLine("usage: player NAME [host=HOST] [port=PORT] [token=TOKEN] [no-udp] .. | adapter NAME PORT TOKEN [direct] | codec | vectors FILE");
+                    Console.Error.WriteLine("usage: player NAME [host=HOST] [port=PORT] [token=TOKEN] [no-udp] .. | adapter NAME PORT TOKEN [direct]");
+                    Console.Error.WriteLine("  | transport [SETTING] .. | leaks COUNT [SETTING] .. | races [SETTING] .. | codec | vectors FILE");
                     return 2;
             }
         }

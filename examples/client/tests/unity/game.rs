@@ -12,7 +12,7 @@ use voxwire_transport::TcpUdpSettings;
 
 /// A server, and the program of the package's tests.
 pub struct Game {
-    tests: &'static Path,
+    pub tests: &'static Path,
     pub address: SocketAddr,
     server: Option<Server>,
 }

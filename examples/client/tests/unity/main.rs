@@ -2,6 +2,7 @@
 
 mod adapter;
 mod codec;
+mod ends;
 mod game;
 mod hostile;
 #[path = "../kit/mod.rs"]
@@ -14,4 +15,6 @@ mod package;
 mod packets;
 mod players;
 mod proxy;
+mod raw;
+mod tls;
 mod voice;

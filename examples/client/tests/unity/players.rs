@@ -65,17 +65,28 @@ pub struct CSharp {
 impl CSharp {
     pub fn start(tests: &Path, name: &str, server: SocketAddr, settings: &[&str]) -> Self {
         let (host, port) = (format!("host={}", server.ip()), format!("port={}", server.port()));
-        Self::run(tests, &[&["player", name, &host, &port], settings].concat())
+        Self::run(tests, &[&["player", name, &host, &port], settings].concat(), &[])
+    }
+
+    /// The transport without Dissonance: `Tests/TransportPlayer.cs` has its commands.
+    pub fn transport(
+        tests: &Path,
+        server: SocketAddr,
+        settings: &[&str],
+        environment: &[(&str, &Path)],
+    ) -> Self {
+        let (host, port) = (format!("host={}", server.ip()), format!("port={}", server.port()));
+        Self::run(tests, &[&["transport", &host, &port], settings].concat(), environment)
     }
 
     /// The adapter for Dissonance, on a stub: `Tests/AdapterPlayer.cs` has its commands. The server is on 127.0.0.1.
     pub fn adapter(tests: &Path, name: &str, server: SocketAddr, token: &str, settings: &[&str]) -> Self {
-        Self::run(tests, &[&["adapter", name, &server.port().to_string(), token], settings].concat())
+        Self::run(tests, &[&["adapter", name, &server.port().to_string(), token], settings].concat(), &[])
     }
 
-    fn run(tests: &Path, arguments: &[&str]) -> Self {
+    fn run(tests: &Path, arguments: &[&str], environment: &[(&str, &Path)]) -> Self {
         let mut command = Command::new("mono");
-        command.arg(tests).args(arguments);
+        command.arg(tests).args(arguments).envs(environment.iter().copied());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
         let out = child.stdout.take().unwrap();

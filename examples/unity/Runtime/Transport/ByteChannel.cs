@@ -19,12 +19,19 @@ namespace Voxwire.Transport
     /// <summary>TCP as it is. Allocates nothing.</summary>
     internal sealed class PlainChannel : IByteChannel
     {
+        /// <summary>What the system holds of what it cannot send yet, in bytes. A system may hold more.</summary>
+        internal const int SendBuffer = 65536;
+
+        /// <summary>Bytes that a system which calls a socket writable takes at once.</summary>
+        private const int Piece = 2048;
+
         private readonly Socket socket;
 
         internal PlainChannel(Socket socket)
         {
             this.socket = socket;
             socket.Blocking = false;
+            socket.SendBufferSize = SendBuffer;
         }
 
         public int Read(byte[] to, int at, int length)
@@ -44,13 +51,24 @@ namespace Voxwire.Transport
 
         public int Write(byte[] from, int at, int length)
         {
-            SocketError error;
-            var written = socket.Send(from, at, length, SocketFlags.None, out error);
-            if (error != SocketError.Success && error != SocketError.WouldBlock)
+            // Mono's Send does not return before everything has been taken, also where a socket does not block: it tries again and again, for
+            // ever if the server takes nothing. So it is handed what is taken at once.
+            var written = 0;
+            while (written < length && socket.Poll(0, SelectMode.SelectWrite))
             {
-                throw new TransportException("the connection is lost (" + error + ")");
+                SocketError error;
+                var taken = socket.Send(from, at + written, Math.Min(Piece, length - written), SocketFlags.None, out error);
+                if (error == SocketError.WouldBlock)
+                {
+                    break;
+                }
+                if (error != SocketError.Success)
+                {
+                    throw new TransportException("the connection is lost (" + error + ")");
+                }
+                written += taken;
             }
-            return error == SocketError.Success ? written : 0;
+            return written;
         }
 
         public void Wait(int milliseconds)

@@ -71,10 +71,10 @@ namespace Voxwire.Transport
         internal static List<string> Fingerprints(string pem)
         {
             var fingerprints = new List<string>();
-            for (var at = pem.IndexOf(Begin); at >= 0; at = pem.IndexOf(Begin, at))
+            for (var at = pem.IndexOf(Begin, StringComparison.Ordinal); at >= 0; at = pem.IndexOf(Begin, at, StringComparison.Ordinal))
             {
                 at += Begin.Length;
-                var end = pem.IndexOf(End, at);
+                var end = pem.IndexOf(End, at, StringComparison.Ordinal);
                 if (end < 0)
                 {
                     break;

@@ -37,9 +37,7 @@ namespace Voxwire.Transport
                     var socket = TakeFirst(attempts, ref why);
                     if (socket != null)
                     {
-                        socket.NoDelay = true;
-                        KeepAlive(socket);
-                        return socket;
+                        return Prepared(socket);
                     }
                     Thread.Sleep(5);
                 }
@@ -50,6 +48,22 @@ namespace Voxwire.Transport
             }
             why = why ?? "no answer within " + settings.ConnectTimeout / 1000.0 + " s";
             throw new TransportException("cannot connect to " + settings.Host + ":" + settings.Port + ": " + why);
+        }
+
+        private static Socket Prepared(Socket socket)
+        {
+            try
+            {
+                socket.NoDelay = true;
+                KeepAlive(socket);
+                return socket;
+            }
+            catch (SocketException)
+            {
+                // Some systems do not set anything on a connection that is over already.
+                socket.Close();
+                throw;
+            }
         }
 
         private static IPAddress[] Resolve(string host)

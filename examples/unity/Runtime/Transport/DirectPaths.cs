@@ -107,6 +107,7 @@ namespace Voxwire.Transport
                 }
             }
             paths.Clear();
+            random.Dispose();
         }
 
         /// <summary>A datagram of another client, or of none.</summary>

@@ -15,12 +15,6 @@ namespace Voxwire.Transport
         /// <summary>Likewise reliable packets, which lose none.</summary>
         private const int OutForReliable = 32768;
 
-        /// <summary>Room for controls beside them.</summary>
-        private const int OutForControls = 64;
-
-        /// <summary>A server that takes nothing for so long, in milliseconds, is given up.</summary>
-        private const int Stuck = 15000;
-
         /// <summary>Datagrams, or units, that are taken before something else is looked at.</summary>
         private const int Burst = 256;
 
@@ -32,7 +26,7 @@ namespace Voxwire.Transport
         private readonly IByteChannel channel;
         private readonly IPAddress server;
         private readonly byte[] received;
-        private readonly byte[] output;
+        private readonly Output output;
         private readonly byte[] datagram;
         private readonly byte[] sending;
         private readonly byte[] nonce = new byte[Wire.NonceLength];
@@ -42,8 +36,6 @@ namespace Voxwire.Transport
         private DirectPaths direct;
         private int receivedFirst;
         private int receivedCount;
-        private int outputCount;
-        private long tookAt;
         private long heardAt;
         private long downAt;
         private bool wasUp;
@@ -60,23 +52,23 @@ namespace Voxwire.Transport
             this.droppable = droppable;
             this.clock = clock;
             received = new byte[Math.Max(16384, settings.MaxPacket + Wire.UnitHead)];
-            output = new byte[OutForReliable + Wire.UnitHead + settings.MaxPacket + OutForControls];
+            output = new Output(OutForReliable + Wire.UnitHead + settings.MaxPacket, clock.ElapsedMilliseconds);
             // One byte more than any datagram that is taken: a longer one, which is cut off, shows as too long.
             datagram = new byte[Wire.DatagramHead + Wire.NumberLength + settings.MaxPacket + 1];
             sending = new byte[Wire.DatagramHead + settings.MaxPacket];
             var tcp = Connecting.Connect(settings, isStopped);
-            server = ((IPEndPoint)tcp.RemoteEndPoint).Address;
-            if (settings.Tls == null)
+            try
             {
-                channel = new PlainChannel(tcp);
+                server = ((IPEndPoint)tcp.RemoteEndPoint).Address;
+                channel = settings.Tls == null ? (IByteChannel)new PlainChannel(tcp) : new TlsChannel(tcp, settings, isStopped);
             }
-            else
+            catch
             {
-                channel = new TlsChannel(tcp, settings.Tls, settings.Host, settings.ConnectTimeout);
+                tcp.Close();
+                throw;
             }
             liveness = new Liveness(new IPEndPoint(server, settings.Port));
-            tookAt = clock.ElapsedMilliseconds;
-            heardAt = tookAt;
+            heardAt = clock.ElapsedMilliseconds;
         }
 
         private bool WantsUdp
@@ -87,9 +79,7 @@ namespace Voxwire.Transport
         /// <summary>Says hello, and opens the UDP side.</summary>
         internal void Greet(Func<bool> isStopped, Func<int> newPath, Action isAdmitted)
         {
-            var hello = Wire.ClientHello(WantsUdp, WantsUdp && settings.Direct, settings.Token);
-            Buffer.BlockCopy(hello, 0, output, 0, hello.Length);
-            outputCount = hello.Length;
+            output.Put(Wire.ClientHello(WantsUdp, WantsUdp && settings.Direct, settings.Token));
             var answer = ReadHello(isStopped);
             if (!answer.Admitted)
             {
@@ -162,6 +152,10 @@ namespace Voxwire.Transport
             {
                 direct.End();
             }
+            if (udp != null)
+            {
+                udp.Dispose();
+            }
             if (socket != null)
             {
                 socket.Dispose();
@@ -187,7 +181,7 @@ namespace Voxwire.Transport
                 }
                 if (read < 0)
                 {
-                    throw new TransportException("the server has closed the connection without an answer: is this its port for Dissonance?");
+                    throw new TransportException("the server has closed the connection without an answer: it is full, or this is not its port for Dissonance");
                 }
                 if (read == 0)
                 {
@@ -205,7 +199,16 @@ namespace Voxwire.Transport
 
         private void OpenUdp(ServerHello hello, Func<int> newPath)
         {
-            socket = new DatagramSocket(new IPEndPoint(server, hello.UdpPort), settings.Direct);
+            try
+            {
+                socket = new DatagramSocket(new IPEndPoint(server, hello.UdpPort), settings.Direct);
+            }
+            catch (SocketException error)
+            {
+                var words = "this system does not let UDP out (" + error.SocketErrorCode + "): voice goes by TCP, later than it might";
+                inbox.News(TransportEventKind.UdpOff, words);
+                return;
+            }
             udp = new UdpSide(socket, hello, clock.ElapsedMilliseconds);
             if (settings.Direct)
             {
@@ -382,7 +385,7 @@ namespace Voxwire.Transport
         private bool SendReliable(long now)
         {
             var did = false;
-            while (outputCount < OutForReliable)
+            while (output.Count < OutForReliable)
             {
                 int path;
                 var length = reliable.Take(sending, Wire.DatagramHead, out path);
@@ -393,7 +396,7 @@ namespace Voxwire.Transport
                 did = true;
                 if (path == 0)
                 {
-                    PutUnit(Wire.UnitReliable, sending, Wire.DatagramHead, length);
+                    output.PutUnit(Wire.UnitReliable, sending, Wire.DatagramHead, length);
                     inbox.Counters.SentByTcp++;
                 }
                 else
@@ -409,7 +412,7 @@ namespace Voxwire.Transport
             var did = false;
             var byUdp = udp != null && udp.State == UdpState.Up;
             var byTcp = !byUdp && (udp == null || settings.Fallback);
-            while (!byTcp || outputCount < OutForDroppable)
+            while (!byTcp || output.Count < OutForDroppable)
             {
                 int path;
                 var length = droppable.Take(sending, Wire.DatagramHead, out path);
@@ -424,7 +427,7 @@ namespace Voxwire.Transport
                 }
                 else if (byTcp)
                 {
-                    PutUnit(Wire.UnitDroppable, sending, Wire.DatagramHead, length);
+                    output.PutUnit(Wire.UnitDroppable, sending, Wire.DatagramHead, length);
                     inbox.Counters.SentByTcp++;
                 }
                 else
@@ -452,50 +455,20 @@ namespace Voxwire.Transport
             }
         }
 
-        private void PutUnit(byte kind, byte[] from, int at, int length)
-        {
-            Wire.WriteUnitHead(output, outputCount, kind, length);
-            Buffer.BlockCopy(from, at, output, outputCount + Wire.UnitHead, length);
-            outputCount += Wire.UnitHead + length;
-        }
-
         /// <summary>Hands the system what it takes. Controls go as soon as they fit.</summary>
         private void WriteOutput(long now)
         {
-            if (isDown && outputCount + OutForControls <= output.Length)
+            if (isDown && output.HasRoomForControl)
             {
                 isDown = false;
-                PutControl(Wire.Down, 0);
+                output.PutControl(Wire.Down, nonce, 0);
             }
-            if (confirms && outputCount + OutForControls <= output.Length)
+            if (confirms && output.HasRoomForControl)
             {
                 confirms = false;
-                PutControl(Wire.Confirm, Wire.NonceLength);
+                output.PutControl(Wire.Confirm, nonce, Wire.NonceLength);
             }
-            if (outputCount == 0)
-            {
-                tookAt = now;
-                return;
-            }
-            var written = channel.Write(output, 0, outputCount);
-            outputCount -= written;
-            Buffer.BlockCopy(output, written, output, 0, outputCount);
-            if (written > 0)
-            {
-                tookAt = now;
-            }
-            else if (now - tookAt > Stuck)
-            {
-                throw new TransportException("the server takes nothing any more");
-            }
-        }
-
-        private void PutControl(byte control, int nonceLength)
-        {
-            Wire.WriteUnitHead(output, outputCount, Wire.UnitControl, 1 + nonceLength);
-            output[outputCount + 3] = control;
-            Buffer.BlockCopy(nonce, 0, output, outputCount + 4, nonceLength);
-            outputCount += 4 + nonceLength;
+            output.Write(channel, now);
         }
     }
 }

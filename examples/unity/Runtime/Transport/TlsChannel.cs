@@ -1,5 +1,5 @@
 using System;
-using System.IO;
+using System.Diagnostics;
 using System.Net.Security;
 using System.Net.Sockets;
 using System.Security.Authentication;
@@ -14,39 +14,42 @@ namespace Voxwire.Transport
     internal sealed class TlsChannel : IByteChannel
     {
         private const int BufferLength = 16384;
-        private const int WriteTimeout = 10000;
+
+        /// <summary>How long the end waits for what is being written, in milliseconds.</summary>
+        private const int Farewell = 50;
 
         private readonly Socket socket;
         private readonly SslStream stream;
         private readonly object gate = new object();
         private readonly byte[] received = new byte[BufferLength];
+        private readonly byte[] outgoing = new byte[BufferLength];
+        private IAsyncResult writing;
         private int first;
         private int count;
         private bool isOver;
+        private bool isClosed;
         private string failure;
 
         /// <summary>Negotiates TLS on a connected socket.</summary>
-        internal TlsChannel(Socket socket, TlsSettings settings, string host, int timeout)
+        internal TlsChannel(Socket socket, TransportSettings settings, Func<bool> isStopped)
         {
             this.socket = socket;
             socket.Blocking = true;
-            socket.SendTimeout = timeout;
-            socket.ReceiveTimeout = timeout;
-            var certificates = new CertificateCheck(settings);
+            socket.SendBufferSize = PlainChannel.SendBuffer;
+            var certificates = new CertificateCheck(settings.Tls);
             stream = new SslStream(new NetworkStream(socket, false), false, certificates.Accepts);
             try
             {
-                // The newest version that the system and the server have in common: 1.2 on Mono.
-                stream.AuthenticateAsClient(settings.ServerName ?? host, null, SslProtocols.None, false);
+                Negotiate(settings, isStopped);
             }
-            catch (Exception error) when (error is AuthenticationException || error is IOException || error is SocketException || error is AggregateException)
+            catch (Exception error)
             {
-                stream.Dispose();
+                // What else systems throw here, besides AuthenticationException and IOException, is written nowhere.
                 socket.Close();
-                throw new TransportException(certificates.Refusal ?? "TLS failed: " + Innermost(error));
+                stream.Dispose();
+                var words = error as TransportException;
+                throw words ?? new TransportException(certificates.Refusal ?? "TLS failed: " + Innermost(error));
             }
-            socket.SendTimeout = WriteTimeout;
-            socket.ReceiveTimeout = 0;
             new Thread(ReadAll) { IsBackground = true, Name = "Voxwire TLS" }.Start();
         }
 
@@ -75,11 +78,25 @@ namespace Voxwire.Transport
         {
             try
             {
-                stream.Write(from, at, length);
-                return length;
+                // A write that waits, waits for ever on Mono, whatever SendTimeout says.
+                if (writing != null)
+                {
+                    if (!writing.IsCompleted)
+                    {
+                        return 0;
+                    }
+                    var written = writing;
+                    writing = null;
+                    stream.EndWrite(written);
+                }
+                var taken = Math.Min(length, outgoing.Length);
+                Buffer.BlockCopy(from, at, outgoing, 0, taken);
+                writing = stream.BeginWrite(outgoing, 0, taken, null, null);
+                return taken;
             }
-            catch (Exception error) when (error is IOException || error is ObjectDisposedException || error is InvalidOperationException || error is AggregateException)
+            catch (Exception error)
             {
+                // Mono has what its own task threw as an AggregateException.
                 throw new TransportException("the connection is lost (" + Innermost(error) + ")");
             }
         }
@@ -97,9 +114,14 @@ namespace Voxwire.Transport
 
         public void Dispose()
         {
+            if (writing != null)
+            {
+                writing.AsyncWaitHandle.WaitOne(Farewell);
+            }
             lock (gate)
             {
                 isOver = true;
+                isClosed = true;
                 Monitor.PulseAll(gate);
             }
             try
@@ -113,7 +135,44 @@ namespace Voxwire.Transport
             socket.Close();
         }
 
+        /// <summary>A server that says a byte now and then does not hold this up, nor does it hold up <paramref name="isStopped"/>.</summary>
+        private void Negotiate(TransportSettings settings, Func<bool> isStopped)
+        {
+            var clock = Stopwatch.StartNew();
+            // The newest version that the system and the server have in common: 1.2 on Mono.
+            var negotiating = stream.BeginAuthenticateAsClient(settings.Tls.ServerName ?? settings.Host, null, SslProtocols.None, false, null, null);
+            while (!negotiating.AsyncWaitHandle.WaitOne(20))
+            {
+                if (isStopped() || clock.ElapsedMilliseconds > settings.ConnectTimeout)
+                {
+                    throw new TransportException("TLS failed: the server has not answered within " + settings.ConnectTimeout / 1000.0 + " s");
+                }
+            }
+            stream.EndAuthenticateAsClient(negotiating);
+        }
+
         private void ReadAll()
+        {
+            ReadToEnd();
+            lock (gate)
+            {
+                // The network thread may be writing.
+                while (!isClosed)
+                {
+                    Monitor.Wait(gate);
+                }
+            }
+            try
+            {
+                stream.Dispose();
+            }
+            catch (Exception)
+            {
+                // It says farewell on a socket that is closed.
+            }
+        }
+
+        private void ReadToEnd()
         {
             var buffer = new byte[BufferLength];
             string why = null;

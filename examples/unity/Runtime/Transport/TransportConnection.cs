@@ -46,9 +46,12 @@ namespace Voxwire.Transport
         /// <exception cref="FormatException">A pinned fingerprint is none.</exception>
         public TransportConnection(TransportSettings settings)
         {
+            settings = settings.Copy();
+            this.settings = settings;
             Check(settings.MaxPacket >= 1 && settings.MaxPacket <= 65534, "MaxPacket", "1 to 65534");
             Check(settings.ReceiveQueue >= 64, "ReceiveQueue", "at least 64");
             Check(settings.SendQueue >= 8, "SendQueue", "at least 8");
+            Check(settings.ConnectTimeout >= 100, "ConnectTimeout", "at least 100");
             Check(settings.Tick >= 1 && settings.Tick <= 50, "Tick", "1 to 50");
             Check(settings.Token != null && settings.Token.Length <= Wire.MaxToken, "Token", "at most 1024 bytes");
             Check(!string.IsNullOrEmpty(settings.Host), "Host", "a name or an address");
@@ -58,7 +61,6 @@ namespace Voxwire.Transport
                 // Throws for what is no fingerprint.
                 settings.Tls.PinnedSha256.ForEach(pinned => Certificates.Normalized(pinned));
             }
-            this.settings = settings;
             events = new EventQueue(settings.ReceiveQueue, settings.MaxPacket);
             reliable = new PacketQueue(settings.SendQueue, settings.MaxPacket);
             droppable = new PacketQueue(settings.SendQueue, settings.MaxPacket);
@@ -70,6 +72,12 @@ namespace Voxwire.Transport
         public bool IsConnected
         {
             get { return isConnected; }
+        }
+
+        /// <summary>Whether the network thread is at work: for tests.</summary>
+        internal bool IsRunning
+        {
+            get { return thread.IsAlive; }
         }
 
         /// <summary>Counters since the start. They may be behind by a turn of the network thread.</summary>
@@ -133,7 +141,7 @@ namespace Voxwire.Transport
             isConnected = false;
             if (thread.IsAlive)
             {
-                // Looking a name up cannot be interrupted, nor can TLS: then the thread ends later.
+                // Looking a name up cannot be interrupted: then the thread ends later.
                 thread.Join(100);
             }
         }

@@ -4,7 +4,7 @@ using System.Collections.Generic;
 namespace Voxwire.Transport
 {
     /// <summary>
-    /// What a <see cref="TransportConnection"/> connects to, and how. The connection reads the settings when it starts; later changes have
+    /// What a <see cref="TransportConnection"/> connects to, and how. The connection copies the settings when it is made; later changes have
     /// no effect.
     /// </summary>
     public sealed class TransportSettings
@@ -45,11 +45,22 @@ namespace Voxwire.Transport
         /// <summary>Reliable packets that wait to be sent, and, apart from them, droppable ones: at least 8. Each takes MaxPacket bytes of memory.</summary>
         public int SendQueue = 128;
 
-        /// <summary>How long the set-up may take until the server's answer, in milliseconds.</summary>
+        /// <summary>
+        /// How long each step of the set-up may take, in milliseconds: the connection, TLS, and the server's answer. At least 100.
+        /// </summary>
         public int ConnectTimeout = 10000;
 
         /// <summary>How long a packet may wait for the network thread to look for it, in milliseconds: 1 to 50.</summary>
         public int Tick = 4;
+
+        /// <summary>The same settings, which nobody else changes.</summary>
+        internal TransportSettings Copy()
+        {
+            var copy = (TransportSettings)MemberwiseClone();
+            copy.Token = Token == null ? null : (byte[])Token.Clone();
+            copy.Tls = Tls == null ? null : Tls.Copy();
+            return copy;
+        }
     }
 
     /// <summary>TLS on the TCP side.</summary>
@@ -84,6 +95,11 @@ namespace Voxwire.Transport
             {
                 PinnedSha256.Add(Certificates.Normalized(fingerprintOrPem));
             }
+        }
+
+        internal TlsSettings Copy()
+        {
+            return new TlsSettings { ServerName = ServerName, PinnedSha256 = new List<string>(PinnedSha256), ClearUdp = ClearUdp };
         }
     }
 }

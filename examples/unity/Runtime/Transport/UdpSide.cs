@@ -17,7 +17,7 @@ namespace Voxwire.Transport
     }
 
     /// <summary>Binding, probing, and falling back: section 4 of transport/PROTOCOL.md. Times are in milliseconds.</summary>
-    internal sealed class UdpSide
+    internal sealed class UdpSide : IDisposable
     {
         private const int ProbeInterval = 500;
 
@@ -62,6 +62,11 @@ namespace Voxwire.Transport
             Wire.WriteDatagramHead(ping, Wire.Ping, tag);
             nextProbe = now;
             proven = now;
+        }
+
+        public void Dispose()
+        {
+            random.Dispose();
         }
 
         internal UdpState State { get; private set; }
