@@ -181,6 +181,19 @@ fn d_19_a_player_in_c_sharp_notices_that_its_server_has_vanished() {
     });
 }
 
+/// D-19: of a name's addresses the first that answers is taken, without a long wait for one that does not. Where the system lets no UDP out,
+/// that is told, and voice goes by TCP.
+#[test]
+fn d_19_a_client_in_c_sharp_takes_the_address_that_answers_and_goes_without_udp() {
+    let Some(log) = mono::tests().and_then(|unity| run_with("unity-addresses", unity)) else { return };
+    let alice = log("alice");
+    assert!(alice.starts_with("news Connected: connected to voice:4244\nnews UdpUp"), "{alice}");
+    for bob in [log("bob"), log("bobdirect")] {
+        assert!(bob.starts_with("news Connected"), "{bob}");
+        assert!(bob.contains("UDP") && !bob.contains("Disconnected"), "{bob}");
+    }
+}
+
 #[test]
 fn s_05_s_09_devices_are_found_across_a_network_and_what_it_loses_is_silence() {
     let Some(log) = run("syfala") else { return };

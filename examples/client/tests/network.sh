@@ -136,7 +136,13 @@ unity-vanish | unity-deaf)
         nsenter --net=/run/netns/alice mono "$UNITY" player alice host=10.9.0.1 >"$OUT/alice" 2>&1 &
     alice=$!
     said alice 'voice goes by UDP'
-    drop() { at server nft "table inet gone { chain in { type filter hook input priority 0; ip saddr 10.9.0.2 $1 drop; }; }"; }
+    # Both ways: the server, which hears nothing either, would reset the connection.
+    drop() {
+        at server nft "table inet gone {
+            chain in { type filter hook input priority 0; ip saddr 10.9.0.2 $1 drop; }
+            chain out { type filter hook output priority 0; ip daddr 10.9.0.2 $1 drop; }
+        }"
+    }
     drop 'meta l4proto { tcp, udp }'
     said alice 'UDP is blocked'
     if [ "$1" = unity-deaf ]; then
@@ -148,6 +154,21 @@ unity-vanish | unity-deaf)
     at server nft delete table inet gone
     said alice 'news Disconnected'
     for _ in 1 2; do [ "$(grep -c UdpUp "$OUT/alice")" -ge 2 ] || sleep 10; done
+    exit
+    ;;
+unity-addresses)
+    # A name with two addresses: behind the first there is nothing, which shows only after seconds.
+    printf '127.0.0.1 localhost\n10.9.0.77 voice\n10.9.0.1 voice\n' >"$OUT/hosts"
+    mount --bind "$OUT/hosts" /etc/hosts
+    { sleep 10; echo quit; } | nsenter --net=/run/netns/alice mono "$UNITY" transport host=voice no-reconnect >"$OUT/alice" 2>&1 &
+    alice=$!
+    said alice 'news Connected'
+    wait $alice
+    # A system that lets no UDP out.
+    at bob ip rule add pref 1 ipproto udp prohibit
+    for direct in '' direct; do
+        { sleep 6; echo quit; } | nsenter --net=/run/netns/bob mono "$UNITY" transport host=10.9.0.1 $direct >"$OUT/bob$direct" 2>&1
+    done
     exit
     ;;
 syfala)
