@@ -3,7 +3,7 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 use voxwire_core::testing::law_timers;
 use voxwire_core::testing::{chop, law_frame};
-use voxwire_core::{Input, Lane, Message, Output, PeerId, PeerIds, Session, Via};
+use voxwire_core::{Input, Lane, Message, Moderation as _, Output, PeerId, PeerIds, Session, Via};
 use voxwire_voicelink::{
     ByteOrder, Client, ClientCommand, ClientSettings, Format, Framing, Handshake, MAX_DATA, Packet,
     Parameters, Phase, Server, ServerCommand, ServerSettings, Wire,

@@ -189,6 +189,11 @@ impl<T> Connections<T> {
         self.table.iter()
     }
 
+    /// All connections in slot order, and their addresses, if the driver told them.
+    pub fn addresses(&self) -> impl Iterator<Item = (PeerId, Option<SocketAddr>)> {
+        self.table.iter().map(|(peer, _)| (peer, self.address(peer)))
+    }
+
     fn link(&self, peer: PeerId) -> Option<&Link> {
         self.table.get(peer)?;
         self.links.get(usize::try_from(peer.slot).ok()?)

@@ -38,6 +38,7 @@ mod limits;
 mod list;
 mod member;
 mod message;
+mod moderation;
 #[cfg(feature = "names")]
 mod names;
 mod outbox;
@@ -71,6 +72,7 @@ pub use {
     list::{Element, Iter, List},
     member::{Hearing, Member, Mute},
     message::{Message, Owned},
+    moderation::{Ability, MemberChange, Moderation, Unsupported},
     outbox::Outbox,
     parts::{EqualPart, EqualParts, Part, PartClock, Parts},
     peers::{PeerId, PeerIds, PeerSlab, lengthen},

@@ -27,7 +27,8 @@ pub(crate) use join::send_state_over_limit;
 use quota::{ControlQuotas, Kind, Quota, SourceAt, Sources};
 pub use settings::ServerSettings;
 use voxwire_core::{
-    Connections, Hearing, Input, Instant, KeptNames, Lane, Message, Mute, Outbox, PeerId, Session,
+    Connections, Hearing, Input, Instant, KeptNames, Lane, Message, Moderation as _, Mute, Outbox, PeerId,
+    Session,
 };
 
 /// The server of a session: numbers its clients, replicates who listens to what, and relays what does not go directly.
@@ -234,11 +235,6 @@ impl Server {
     #[inline]
     pub fn client_of(&self, peer: PeerId) -> Option<ClientId> {
         self.peers.get(peer)?.client
-    }
-
-    /// The address of a connection, if the driver told it.
-    pub fn address(&self, peer: PeerId) -> Option<SocketAddr> {
-        self.peers.address(peer)
     }
 
     /// All rooms that a client listens to: name, and who, in ascending order.
@@ -571,7 +567,7 @@ impl Session for Server {
                 let peer = self.peer(client).ok_or(Refusal::UnknownClient)?;
                 self.mute(peer, Mute { voice, text })
             }
-            ServerCommand::Move { client, from, to } => self.move_client(client, from, to),
+            ServerCommand::Move { client, from, to } => self.change_rooms(client, from, to),
             ServerCommand::Watch { client: None, on } => {
                 self.watch_all = on;
                 Ok(())

@@ -4,7 +4,7 @@
 mod harness;
 
 use harness::{Harness, say, state};
-use voxwire_core::{Limits, Mute, Output, PeerId, Session as _};
+use voxwire_core::{Limits, Moderation as _, Mute, Output, PeerId, Session as _};
 use voxwire_dissonance::{
     ClientId, Packet, Recipient, Refusal, RoomRefused, ServerCommand, ServerRelay, ServerSettings, TextData,
     room_id,

@@ -12,7 +12,7 @@
 
 use core::time::Duration;
 use voxwire_core::testing::{LinkId, Net, NodeId, Rng, Sim, Transport};
-use voxwire_core::{Handler, Input, Instant, Session, Via};
+use voxwire_core::{Handler, Input, Instant, Moderation as _, Session, Via};
 use voxwire_dissonance::{
     Client, ClientCommand, ClientEvent, ClientSettings, Order, Profile, Server, ServerCommand,
     ServerSettings, SessionState, Speech, Target,

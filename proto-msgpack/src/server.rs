@@ -28,8 +28,8 @@ use questions::{Asked, What};
 use request_queue::{Ledger, RequestQueue, action_of};
 use users::{Delivered, Login, Lost, LostLogins, Users};
 use voxwire_core::{
-    Bucket, Connections, Deadlines, Deferred, Full, Hearing, Input, Instant, Lane, Message, Mute, Outbox,
-    PeerId, Session, SourceRate, Violations, name_key,
+    Bucket, Connections, Deadlines, Deferred, Full, Hearing, Input, Instant, Lane, Message, Moderation as _,
+    Mute, Outbox, PeerId, Session, SourceRate, Violations, name_key,
 };
 
 /// Makes of a token what is kept of it: a cryptographic hash, so that what is kept opens nothing.
@@ -192,11 +192,6 @@ impl Server {
     /// Who is logged in on a connection: what the user is [known by](Self::key).
     pub fn username(&self, peer: PeerId) -> Option<&[u8]> {
         Some(&*self.peers.get(peer)?.login.as_ref()?.username)
-    }
-
-    /// The address of `peer`, if the driver told it.
-    pub fn address(&self, peer: PeerId) -> Option<SocketAddr> {
-        self.peers.address(peer)
     }
 
     /// The connections of a user that are up.

@@ -4,7 +4,7 @@
 use core::time::Duration;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-use voxwire_core::{Input, Instant, Lane, Message, Output, PeerId, Session, Via};
+use voxwire_core::{Input, Instant, Lane, Message, Moderation as _, Output, PeerId, Session, Via};
 use voxwire_msgpack::{
     ClientMessage, Code, Secret, Server, ServerCommand, ServerEvent, ServerMessage, ServerSettings, Text,
     Wire,

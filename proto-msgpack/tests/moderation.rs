@@ -4,7 +4,7 @@
 mod harness;
 
 use harness::{Harness, recording, send, whisper};
-use voxwire_core::{Mute, PeerId};
+use voxwire_core::{Moderation as _, Mute, PeerId};
 use voxwire_msgpack::{ClientCommand, MAX_MUTED, Refusal, Resource, Server};
 
 fn decide<R>(hall: &mut Harness, f: impl FnOnce(&mut Server) -> R) -> R {
@@ -63,11 +63,11 @@ fn c_30_a_group_is_told_something_by_the_server() {
     let mut hall = Harness::safe();
     let (ann, bob) = hall.call_of_two();
     let (_ann, _bob) = (hall.heard(ann), hall.heard(bob));
-    assert_eq!(decide(&mut hall, |server| server.say("room", "server", "restart")), Ok(2));
+    assert_eq!(hall.office(|server, _, now| server.say(now, "room", "server", "restart")), Ok(2));
     hall.wait();
     let told = r#"MsgGroup { group_name: "room", sender: "server", content: "restart" }"#;
     assert_eq!((hall.heard(ann), hall.heard(bob)), (vec![told.into()], vec![told.into()]));
-    let unknown = decide(&mut hall, |server| server.say("nowhere", "server", "x"));
+    let unknown = hall.office(|server, _, now| server.say(now, "nowhere", "server", "x"));
     assert!(matches!(unknown, Err(Refusal::Unexpected { .. })));
     let ann = peer(&mut hall, "ann");
     hall.office(|server, _, now| server.kick(now, ann, "")).unwrap();
@@ -122,7 +122,8 @@ fn c_30_users_who_are_offline_are_muted_by_name() {
 fn c_30_the_server_speaks_under_no_users_name() {
     let mut hall = Harness::safe();
     hall.call_of_two();
-    let say = |hall: &mut Harness, sender: &str| decide(hall, |server| server.say("room", sender, "x"));
+    let say =
+        |hall: &mut Harness, sender: &str| hall.office(|server, _, now| server.say(now, "room", sender, "x"));
     for sender in ["ann", "bob"] {
         assert!(matches!(say(&mut hall, sender), Err(Refusal::Unexpected { .. })), "{sender}");
     }

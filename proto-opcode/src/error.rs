@@ -1,6 +1,6 @@
 use core::fmt;
 use thiserror::Error;
-use voxwire_core::{DecodeError, EncodeError, Full, NameError};
+use voxwire_core::{DecodeError, EncodeError, Full, NameError, Unsupported};
 
 /// Why an input was ignored: the peer's fault, or a limit that it met. Answers and closes that it calls for are among the outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -100,6 +100,9 @@ pub enum Refusal {
     /// The packet cannot be encoded, or the outbox is full.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    /// The protocol, as it is served, has no such thing.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
 }
 
 impl From<Full> for Refusal {

@@ -208,7 +208,7 @@ pub enum ServerCommand<'a> {
         /// Why, for people; at most 255 bytes are sent.
         reason: &'a str,
     },
-    /// Disconnect a client, and end the calls of it that the server carries: [`Server::kick`](crate::Server::kick). `Gone` follows.
+    /// Disconnect a client, and end the calls of it that the server carries: [`Moderation::kick`](voxwire_core::Moderation::kick). `Gone` follows.
     Kick {
         /// Whom.
         peer: PeerId,

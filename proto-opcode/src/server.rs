@@ -14,8 +14,8 @@ use core::net::{IpAddr, SocketAddr};
 use relay::{Leg, Relays};
 pub use settings::{MAX_CALLED, MAX_PENDING_CALLS, RelayAddress, ServerSettings};
 use voxwire_core::{
-    Bucket, Connections, FairRate, Hearing, Input, Instant, Lane, Message, Names, Outbox, Part, Parts,
-    PeerId, Session, SourceRate, Via, truncated,
+    Bucket, Connections, FairRate, Hearing, Input, Instant, Lane, Message, Moderation as _, Names, Outbox,
+    Part, Parts, PeerId, Session, SourceRate, Via, truncated,
 };
 
 /// What our server says, for people and programs. The first two are the original's only ones.
@@ -146,11 +146,6 @@ impl Server {
     /// The name of `peer`, if it is logged in.
     pub fn name(&self, peer: PeerId) -> Option<&[u8]> {
         self.client(peer)?.name.as_deref()
-    }
-
-    /// The address of `peer`, if the driver told it.
-    pub fn address(&self, peer: PeerId) -> Option<SocketAddr> {
-        self.peers.address(peer)
     }
 
     /// The client of that name.

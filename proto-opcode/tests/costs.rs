@@ -6,7 +6,7 @@ mod harness;
 use harness::{Harness, peer, request};
 use proptest::prelude::*;
 use std::time::Duration;
-use voxwire_core::{Input, Instant};
+use voxwire_core::{Input, Instant, Moderation as _};
 use voxwire_opcode::{Packet, RelayAddress, ServerSettings, Text};
 
 /// What an attacker does with one of its connections.

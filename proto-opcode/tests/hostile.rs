@@ -5,7 +5,7 @@ mod harness;
 
 use harness::{CLOSED, Harness, bytes, peer, request};
 use std::time::Duration;
-use voxwire_core::{Framing as _, Input, ListenId, Output, Session, Via};
+use voxwire_core::{Framing as _, Input, ListenId, Moderation as _, Output, Session, Via};
 use voxwire_opcode::{
     CallId, Client, ClientCommand, ClientSettings, Packet, RelayAddress, Resource, Server, ServerSettings,
     Text, Violation, Wire,

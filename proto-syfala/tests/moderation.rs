@@ -4,8 +4,8 @@
 mod harness;
 
 use harness::{Answer, Harness};
-use voxwire_core::Mute;
 use voxwire_core::testing::Net;
+use voxwire_core::{Moderation as _, Mute};
 use voxwire_syfala::{ClientCommand, Format, Refusal};
 
 const STEREO: [Format; 1] = [Format::STANDARD];
@@ -36,7 +36,7 @@ fn c_30_a_muted_client_is_not_heard_and_a_kicked_one_is_gone() {
     assert_eq!(lan.sim.with(device, |server, _, _| server.stats().muted), 1);
     let text = Mute { voice: false, text: true };
     let refused = lan.sim.with(device, |server, _, _| server.mute(client, text));
-    assert!(matches!(refused, Err(Refusal::Unexpected { .. })));
+    assert!(matches!(refused, Err(Refusal::Unsupported(_))));
     lan.sim.with(device, |server, _, now| server.kick(now, client, "")).unwrap();
     lan.run(50);
     assert!(lan.device_events(device).iter().any(|event| event.starts_with("Gone")));

@@ -13,8 +13,9 @@ use core::net::{IpAddr, SocketAddr};
 use names::Blocks;
 pub use settings::ServerSettings;
 use voxwire_core::{
-    Bucket, Connections, Deadlines, DecodeErrorKind, FairRate, Hearing, Input, Instant, Lane, Message, Names,
-    Outbox, Part, Parts, PeerId, PeerSlab, Session, Shares, SourceRate, Violations, truncated,
+    Bucket, Connections, Deadlines, DecodeErrorKind, FairRate, Hearing, Input, Instant, Lane, Message,
+    Moderation as _, Names, Outbox, Part, Parts, PeerId, PeerSlab, Session, Shares, SourceRate, Violations,
+    truncated,
 };
 
 /// What our server says in the Optional Data of a Drop, for people and programs.
@@ -190,11 +191,6 @@ impl Server {
     /// The name by which others see `peer`, if it has one.
     pub fn name(&self, peer: PeerId) -> Option<&str> {
         self.peers.get(peer)?.name.as_ref().map(|name| &*name.text)
-    }
-
-    /// The address of `peer`, if the driver told it.
-    pub fn address(&self, peer: PeerId) -> Option<SocketAddr> {
-        self.peers.address(peer)
     }
 
     /// The peer that can be called by `name`.

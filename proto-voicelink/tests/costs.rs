@@ -6,7 +6,7 @@ mod desk;
 use core::time::Duration;
 use desk::{Desk, call, registration};
 use proptest::prelude::*;
-use voxwire_core::{Instant, PeerId};
+use voxwire_core::{Instant, Moderation as _, PeerId};
 use voxwire_voicelink::{Packet, Parameters, ServerCommand, ServerSettings};
 
 /// What an attacker does with one of its connections.

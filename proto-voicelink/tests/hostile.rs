@@ -6,7 +6,7 @@ mod desk;
 use core::time::Duration;
 use desk::{Desk, WIRE, call, registration};
 use voxwire_core::testing::{Rng, vectors};
-use voxwire_core::{Input, Lane, Message, Output, PeerId, Rate, Session};
+use voxwire_core::{Input, Lane, Message, Moderation as _, Output, PeerId, Rate, Session};
 use voxwire_voicelink::{
     ByteOrder, ClientCommand, Format, Handshake, NameError, Packet, Parameters, Refusal, Resource,
     ServerCommand, ServerEvent, ServerSettings, Violation, reason,

@@ -4,7 +4,7 @@
 mod harness;
 
 use harness::Harness;
-use voxwire_core::{Mute, PeerId};
+use voxwire_core::{Moderation as _, Mute, PeerId};
 use voxwire_voicelink::{Phase, Refusal, Server};
 
 fn decide<R>(hall: &mut Harness, f: impl FnOnce(&mut Server) -> R) -> R {
@@ -35,7 +35,7 @@ fn c_30_audio_of_a_muted_client_is_not_handed_on() {
     hall.settle();
     assert_eq!(hall.heard(bob), b"again");
     let text = Mute { voice: false, text: true };
-    assert!(matches!(decide(&mut hall, |server| server.mute(ann, text)), Err(Refusal::Unexpected { .. })));
+    assert!(matches!(decide(&mut hall, |server| server.mute(ann, text)), Err(Refusal::Unsupported(_))));
 }
 
 /// C-30: a listener hears whom its set names.

@@ -1,6 +1,5 @@
 //! Dissonance: which rooms there are, and what goes into the log.
 
-mod control;
 mod settings;
 
 use crate::Error;
@@ -15,7 +14,7 @@ use crate::service::{HubService, hub_settings};
 pub use settings::{DEFAULT_QUIC_PORT, Dissonance};
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
-use voxwire_core::{Handler, Instant, PeerId};
+use voxwire_core::{Handler, Instant, Moderation as _, PeerId};
 use voxwire_dissonance::{ClientId, Server, ServerEvent, ServerSettings, ServerStats, Violation};
 use voxwire_transport::{Handle, Hub, HubSettings, Listener};
 

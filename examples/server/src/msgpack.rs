@@ -1,7 +1,6 @@
 //! msgpack: accounts and what has to outlive the server.
 
 mod checks;
-mod control;
 mod job;
 mod login_queue;
 mod mail;
@@ -38,7 +37,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use storage::StorageHandle;
 use store::{Quotas, Store};
 pub(crate) use store::{create_folder, open_private};
-use voxwire_core::{Clock, Handler, Instant, Limits, PeerId, Session};
+use voxwire_core::{Clock, Handler, Instant, Limits, Moderation as _, PeerId, Session};
 use voxwire_msgpack::{
     Code, Server, ServerCommand, ServerEvent, ServerMessage, ServerSettings, ServerStats, Text, Ticket,
     Violation, Wire,

@@ -1,6 +1,5 @@
 //! opcode: who may have which name, and what goes into the log.
 
-mod control;
 mod settings;
 
 use crate::Error;
@@ -17,7 +16,7 @@ pub use settings::Opcode;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
-use voxwire_core::{Handler, Instant, Limits, PeerId, Session, canonical_name};
+use voxwire_core::{Handler, Instant, Limits, Moderation as _, PeerId, Session, canonical_name};
 use voxwire_opcode::{
     MAX_NAME, Refusal, RelayAddress, Server, ServerCommand, ServerEvent, ServerSettings, ServerStats, Text,
     Violation,

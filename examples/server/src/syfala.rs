@@ -1,6 +1,5 @@
 //! syfala: a software device on the network, and what goes into the log.
 
-mod control;
 mod device;
 mod lan;
 mod output;

@@ -1,6 +1,5 @@
 //! voicelink: who may have which name, and what goes into the log.
 
-mod control;
 mod settings;
 
 use crate::config::Config;
@@ -16,7 +15,7 @@ pub use settings::{FixedName, Voicelink};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
-use voxwire_core::{Handler, Instant, PeerId, Session, Untrusted, canonical_name};
+use voxwire_core::{Handler, Instant, Moderation as _, PeerId, Session, Untrusted, canonical_name};
 use voxwire_transport::{Handle, Hub, Listener};
 use voxwire_voicelink::{Ended, Server, ServerCommand, ServerEvent, ServerSettings, ServerStats, Violation};
 

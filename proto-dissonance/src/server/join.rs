@@ -85,7 +85,7 @@ impl Server {
 
     /// Whether `peer` may have `name`: it is neither held nor kept, or the holder has to give way.
     fn may_take(&mut self, now: Instant, peer: PeerId, name: &str) -> bool {
-        let address = self.address(peer).map(|from| from.ip());
+        let address = self.peers.address(peer).map(|from| from.ip());
         match self.holder(name) {
             None => !self.clients.is_kept(now, name, address),
             Some(holder) if holder == peer => true,
@@ -93,7 +93,7 @@ impl Server {
             Some(holder) if self.peers.number(peer) < self.peers.number(holder) => false,
             Some(_) if self.settings.newest_wins => true,
             Some(holder) => {
-                let same = address.is_some() && address == self.address(holder).map(|from| from.ip());
+                let same = address.is_some() && address == self.peers.address(holder).map(|from| from.ip());
                 // On loopback one address is many people.
                 same && !address.is_some_and(|address| self.sources.is_exempt(address))
             }
@@ -220,7 +220,7 @@ impl Server {
         peer: PeerId,
         cause: LeftBecause,
     ) -> Option<ServerEvent<'static>> {
-        let from = self.address(peer).map(|from| from.ip());
+        let from = self.peers.address(peer).map(|from| from.ip());
         let state = self.peers.get_mut(peer)?;
         let client = state.client.take()?;
         self.controls.get_mut(now, peer).add_former(now, client);

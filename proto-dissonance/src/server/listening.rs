@@ -215,7 +215,7 @@ impl Server {
     }
 
     /// The application moves a client.
-    pub(super) fn move_client(
+    pub(super) fn change_rooms(
         &mut self,
         client: ClientId,
         from: Option<&str>,

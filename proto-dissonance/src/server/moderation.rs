@@ -1,33 +1,68 @@
-//! What an operator decides about clients: see [`Member`].
+//! What an operator sees of clients, and decides about them.
 
 use super::{Flags, Server};
 use crate::{
     ClientId, ClientInfo, ClientState, CodecSettings, LeftBecause, Packet, Recipient, Refusal, Resource,
-    Text, TextData, room_id,
+    ServerEvent, Text, TextData, room_id,
 };
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use voxwire_core::{Instant, Lane, List, Member, Message as _, Mute, PeerId, check_name};
+use voxwire_core::{
+    Ability, Instant, Lane, List, Member, MemberChange, Message as _, Moderation, Mute, PeerId, check_name,
+};
 
-impl Server {
-    /// The clients in the session.
-    pub fn members(&self) -> impl Iterator<Item = Member<'_>> {
-        self.clients.iter().filter_map(|(id, client)| {
-            let peer = self.clients.peer(id)?;
-            let flags = self.peers.get(peer)?.flags;
-            Some(Member {
-                peer,
-                name: Some(client.name().as_bytes()),
-                address: self.address(peer),
-                muted: Mute { voice: flags.has(Flags::MUTE_VOICE), text: flags.has(Flags::MUTE_TEXT) },
-                hearing_set: self.hearing.has_set(peer),
-            })
+impl Moderation for Server {
+    fn lacks(&self, ability: Ability) -> Option<&'static str> {
+        match ability {
+            Ability::Enter => Some(
+                "Dissonance's clients choose the rooms that they listen to themselves: ask the game for it, or say who hears whom",
+            ),
+            _ => None,
+        }
+    }
+
+    fn member_change(event: &ServerEvent<'_>) -> Option<MemberChange> {
+        match event {
+            ServerEvent::Joined { peer, .. } => Some(MemberChange::Changed(*peer)),
+            ServerEvent::Left { peer, .. } | ServerEvent::Gone { peer } => Some(MemberChange::Gone(*peer)),
+            _ => None,
+        }
+    }
+
+    /// A client in the session.
+    fn member(&self, peer: PeerId) -> Option<Member<'_>> {
+        let state = self.peers.get(peer)?;
+        let client = self.clients.get(state.client?)?;
+        let flags = state.flags;
+        Some(Member {
+            peer,
+            name: Some(client.name().as_bytes()),
+            address: self.peers.address(peer),
+            muted: Mute { voice: flags.has(Flags::MUTE_VOICE), text: flags.has(Flags::MUTE_TEXT) },
+            hearing_set: self.hearing.has_set(peer),
         })
     }
 
-    /// Every connection, and its address, if the driver told it.
-    pub fn connections_from(&self) -> impl Iterator<Item = (PeerId, Option<SocketAddr>)> {
-        self.peers.iter().map(|(peer, _)| (peer, self.address(peer)))
+    /// The clients in the session, by their numbers.
+    fn members(&self) -> impl Iterator<Item = Member<'_>> {
+        self.clients.iter().filter_map(|(id, _)| self.member(self.clients.peer(id)?))
+    }
+
+    fn connections_from(&self) -> impl Iterator<Item = (PeerId, Option<SocketAddr>)> {
+        self.peers.addresses()
+    }
+
+    fn address(&self, peer: PeerId) -> Option<SocketAddr> {
+        self.peers.address(peer)
+    }
+
+    fn named(&self, name: &str) -> Vec<PeerId> {
+        self.find(name).and_then(|client| self.peer(client)).into_iter().collect()
+    }
+
+    fn rooms_joined(&self, peer: PeerId) -> impl Iterator<Item = &[u8]> {
+        let rooms = self.client_of(peer).map(|client| self.rooms_of(client));
+        rooms.into_iter().flatten().map(str::as_bytes)
     }
 
     /// Closes a connection, whose client leaves the session. The protocol has no word for the reason. If the outbox is full, the other
@@ -35,7 +70,7 @@ impl Server {
     ///
     /// # Errors
     /// [`Refusal::UnknownPeer`]
-    pub fn kick(&mut self, now: Instant, peer: PeerId, _reason: &str) -> Result<(), Refusal> {
+    fn kick(&mut self, now: Instant, peer: PeerId, _reason: &str) -> Result<(), Refusal> {
         self.peers.get(peer).ok_or(Refusal::UnknownPeer)?;
         self.expel(now, peer, LeftBecause::Kicked);
         Ok(())
@@ -46,7 +81,7 @@ impl Server {
     ///
     /// # Errors
     /// [`Refusal::UnknownPeer`]
-    pub fn mute(&mut self, peer: PeerId, mute: Mute) -> Result<(), Refusal> {
+    fn mute(&mut self, peer: PeerId, mute: Mute) -> Result<(), Refusal> {
         let state = self.peers.get_mut(peer).ok_or(Refusal::UnknownPeer)?;
         state.flags.set(Flags::MUTE_VOICE, mute.voice);
         state.flags.set(Flags::MUTE_TEXT, mute.text);
@@ -59,7 +94,7 @@ impl Server {
     ///
     /// # Errors
     /// [`Refusal::UnknownPeer`]
-    pub fn set_hearing(&mut self, listener: PeerId, speakers: Option<&[PeerId]>) -> Result<(), Refusal> {
+    fn set_hearing(&mut self, listener: PeerId, speakers: Option<&[PeerId]>) -> Result<(), Refusal> {
         self.peers.get(listener).ok_or(Refusal::UnknownPeer)?;
         let before = self.hearing.is_decided(listener);
         self.hearing.set(listener, speakers);
@@ -69,8 +104,7 @@ impl Server {
         Ok(())
     }
 
-    /// Whether listeners of which nothing is decided hear no client, rather than every client.
-    pub fn close_hearing(&mut self, closed: bool) {
+    fn close_hearing(&mut self, closed: bool) {
         if self.hearing.is_closed() == closed {
             return;
         }
@@ -88,7 +122,7 @@ impl Server {
     /// # Errors
     /// [`Refusal::InvalidName`]; [`Refusal::Unexpected`] if a client has that name; [`Refusal::Full`] if no number is free the first time;
     /// [`Refusal::Encode`] for a text that is too long, or if the outbox is full.
-    pub fn say(&mut self, now: Instant, room: &str, sender: &str, text: &str) -> Result<usize, Refusal> {
+    fn say(&mut self, now: Instant, room: &str, sender: &str, text: &str) -> Result<usize, Refusal> {
         check_name(sender.as_bytes()).map_err(|error| Refusal::InvalidName("name", error))?;
         if self.find(sender).is_some() {
             return Err(Refusal::Unexpected {
@@ -129,6 +163,31 @@ impl Server {
         Ok(to.len())
     }
 
+    /// Takes a client out of a room that it listens to. Our own clients follow.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownPeer`]; [`Refusal::Unsupported`] for another room, which the protocol's clients choose;
+    /// [`Refusal::Unexpected`] if the client does not listen to `from`, or if no room is named; [`Refusal::Encode`] if the outbox is full.
+    fn move_client(
+        &mut self,
+        _now: Instant,
+        peer: PeerId,
+        from: Option<&str>,
+        to: Option<&str>,
+    ) -> Result<(), Refusal> {
+        if to.is_some() {
+            self.check_ability(Ability::Enter)?;
+        }
+        let client = self.client_of(peer).ok_or(Refusal::UnknownPeer)?;
+        if !self.rooms_of(client).any(|listened| Some(listened) == from) {
+            let (state, command) = ("it does not listen to that room", "move a client");
+            return Err(Refusal::Unexpected { state, command });
+        }
+        self.change_rooms(client, from, None)
+    }
+}
+
+impl Server {
     /// Whether a client may be reached without the server.
     fn set_direct(&mut self, peer: PeerId) {
         let muted = self.peers.get(peer).is_some_and(|state| state.flags.has(Flags::MUTE_VOICE));

@@ -152,7 +152,7 @@ impl Server {
 
     /// Whether `peer` may take `name` from its holder.
     fn may_displace(&self, peer: PeerId, name: &[u8]) -> bool {
-        let address = |peer| self.address(peer).map(|from| from.ip());
+        let address = |peer| self.peers.address(peer).map(|from| from.ip());
         let holder = self.names.find(name);
         self.settings.same_address_displaces
             && holder != Some(peer)

@@ -1,29 +1,57 @@
-//! What an operator decides about clients: see [`Member`].
+//! What an operator sees of clients, and decides about them.
 
 use super::{Peer, Server};
-use crate::Refusal;
+use crate::{Refusal, ServerEvent};
+use alloc::vec::Vec;
 use core::net::SocketAddr;
-use voxwire_core::{Instant, Member, Mute, PeerId};
+use voxwire_core::{Ability, Instant, Member, MemberChange, Moderation, Mute, PeerId};
 
-impl Server {
-    /// The clients that are logged in.
-    pub fn members(&self) -> impl Iterator<Item = Member<'_>> {
-        self.peers.iter().filter_map(|(peer, state)| {
-            let Peer::Client(client) = state else { return None };
-            Some(Member {
-                peer,
-                name: Some(client.name.as_deref()?),
-                address: self.address(peer),
-                muted: Mute { voice: client.muted, text: false },
-                hearing_set: self.hearing.has_set(peer),
-            })
+impl Moderation for Server {
+    fn lacks(&self, ability: Ability) -> Option<&'static str> {
+        match ability {
+            Ability::MuteText | Ability::Say => Some("opcode has no text"),
+            Ability::Leave | Ability::Enter => Some("opcode has no rooms"),
+            Ability::MuteVoice | Ability::Hearing if self.settings.relay.is_none() => Some(
+                "opcode's calls go straight between clients: set `relay`, so that the server carries them",
+            ),
+            Ability::MuteVoice | Ability::Hearing | Ability::Names => None,
+        }
+    }
+
+    fn member_change(event: &ServerEvent<'_>) -> Option<MemberChange> {
+        match event {
+            ServerEvent::LoggingIn { peer, .. } | ServerEvent::LoggedIn { peer } => {
+                Some(MemberChange::Changed(*peer))
+            }
+            ServerEvent::Gone { peer, .. } => Some(MemberChange::Gone(*peer)),
+            _ => None,
+        }
+    }
+
+    /// A client that is logged in.
+    fn member(&self, peer: PeerId) -> Option<Member<'_>> {
+        let client = self.client(peer)?;
+        Some(Member {
+            peer,
+            name: Some(client.name.as_deref()?),
+            address: self.peers.address(peer),
+            muted: Mute { voice: client.muted, text: false },
+            hearing_set: self.hearing.has_set(peer),
         })
     }
 
     /// Every client's connection, and its address, if the driver told it.
-    pub fn connections_from(&self) -> impl Iterator<Item = (PeerId, Option<SocketAddr>)> {
+    fn connections_from(&self) -> impl Iterator<Item = (PeerId, Option<SocketAddr>)> {
         let clients = self.peers.iter().filter(|(_, state)| matches!(state, Peer::Client(_)));
-        clients.map(|(peer, _)| (peer, self.address(peer)))
+        clients.map(|(peer, _)| (peer, self.peers.address(peer)))
+    }
+
+    fn address(&self, peer: PeerId) -> Option<SocketAddr> {
+        self.peers.address(peer)
+    }
+
+    fn named(&self, name: &str) -> Vec<PeerId> {
+        self.find(name.as_bytes()).into_iter().collect()
     }
 
     /// Ends the calls of a client that the server carries, those included that are up, tells it the reason, of which at most 255 bytes are
@@ -31,7 +59,7 @@ impl Server {
     ///
     /// # Errors
     /// [`Refusal::UnknownPeer`]
-    pub fn kick(&mut self, now: Instant, peer: PeerId, reason: &str) -> Result<(), Refusal> {
+    fn kick(&mut self, now: Instant, peer: PeerId, reason: &str) -> Result<(), Refusal> {
         self.client(peer).ok_or(Refusal::UnknownPeer)?;
         self.end_relays(now, peer);
         self.expel(now, peer, Some(reason));
@@ -42,13 +70,13 @@ impl Server {
     /// the client logs out it holds to the end of the call.
     ///
     /// # Errors
-    /// [`Refusal::UnknownPeer`]; [`Refusal::Unexpected`] for text, which the protocol does not have, and where calls go straight between
+    /// [`Refusal::UnknownPeer`]; [`Refusal::Unsupported`] for text, which the protocol does not have, and where calls go straight between
     /// clients, except for [`Mute::NOTHING`].
-    pub fn mute(&mut self, peer: PeerId, mute: Mute) -> Result<(), Refusal> {
+    fn mute(&mut self, peer: PeerId, mute: Mute) -> Result<(), Refusal> {
         if mute.text {
-            return Err(Refusal::Unexpected { state: "opcode has no text", command: "mute text" });
+            self.check_ability(Ability::MuteText)?;
         }
-        let relayed = self.check_relay("mute a client");
+        let relayed = self.check_ability(Ability::MuteVoice);
         let client = self.client_mut(peer).ok_or(Refusal::UnknownPeer)?;
         if mute.voice {
             relayed?;
@@ -63,11 +91,11 @@ impl Server {
     /// out, what both hear stays as it is.
     ///
     /// # Errors
-    /// [`Refusal::UnknownPeer`]; [`Refusal::Unexpected`] where calls go straight between clients, except for `None`.
-    pub fn set_hearing(&mut self, listener: PeerId, speakers: Option<&[PeerId]>) -> Result<(), Refusal> {
+    /// [`Refusal::UnknownPeer`]; [`Refusal::Unsupported`] where calls go straight between clients, except for `None`.
+    fn set_hearing(&mut self, listener: PeerId, speakers: Option<&[PeerId]>) -> Result<(), Refusal> {
         self.client(listener).ok_or(Refusal::UnknownPeer)?;
         if speakers.is_some() {
-            self.check_relay("say whom a client hears")?;
+            self.check_ability(Ability::Hearing)?;
         }
         self.hearing.set(listener, speakers);
         self.silence_calls_of(listener);
@@ -76,18 +104,8 @@ impl Server {
 
     /// Whether listeners of which nothing is decided hear no client, rather than every client. Where calls go straight between clients, they
     /// hear each other all the same.
-    pub fn close_hearing(&mut self, closed: bool) {
+    fn close_hearing(&mut self, closed: bool) {
         self.hearing.close(closed);
         self.silence_all();
-    }
-
-    /// Whether the server carries calls, rather than telling clients where to connect to.
-    pub const fn carries_calls(&self) -> bool {
-        self.settings.relay.is_some()
-    }
-
-    fn check_relay(&self, command: &'static str) -> Result<(), Refusal> {
-        let state = "calls go straight between clients, without a relay";
-        self.settings.relay.map(drop).ok_or(Refusal::Unexpected { state, command })
     }
 }

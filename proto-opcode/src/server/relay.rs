@@ -156,7 +156,7 @@ impl Server {
         if port != 0 && port < self.settings.lowest_port {
             return Err((Unreachable::Address, reason::PORT));
         }
-        let address = self.address(caller).map(|from| from.ip());
+        let address = self.peers.address(caller).map(|from| from.ip());
         let payer = address.map(source);
         let from = |relay: &Relay| relay.address(Role::Caller).map(source);
         let (mut pending, mut carried, mut all) = (0_usize, 0_usize, self.relays.lingering.len());
@@ -182,7 +182,7 @@ impl Server {
 
     /// By which address of ours a client reaches us.
     fn relay_host(&self, client: PeerId) -> Option<IpAddr> {
-        self.settings.relay?.seen_from(self.address(client)?.ip())
+        self.settings.relay?.seen_from(self.peers.address(client)?.ip())
     }
 
     /// Asks for a port to tell the callee. The call is handed on when there is one.
@@ -195,7 +195,7 @@ impl Server {
         let id = self.relays.next;
         // 31 bits: the ports' names take one more.
         self.relays.next = id.wrapping_add(1) & (u32::MAX >> 1);
-        let address = |peer| self.address(peer).map(|from| from.ip());
+        let address = |peer| self.peers.address(peer).map(|from| from.ip());
         let name = |peer| self.name(peer).map(Box::<[u8]>::from).unwrap_or_default();
         let relay = Relay {
             parties: [caller, callee],

@@ -142,7 +142,7 @@ impl Server {
             self.send_drop(caller, reason::TOO_MANY_ATTEMPTS);
             return Err(Violation::TooMany(Resource::Attempts));
         }
-        let source = self.address(caller).map(|from| from.ip());
+        let source = self.peers.address(caller).map(|from| from.ip());
         let payer = self.attempts.payer(caller, source);
         let callee = callee.and_then(|callee| self.may_ring(now, callee, payer, source));
         match callee {
@@ -238,7 +238,7 @@ impl Server {
 
     /// What others see of `peer`: its name, or its address.
     pub(super) fn shown_name(&self, peer: PeerId) -> String {
-        match (self.name(peer), self.address(peer)) {
+        match (self.name(peer), self.peers.address(peer)) {
             (Some(name), _) => name.into(),
             (None, Some(from)) => from.to_string(),
             (None, None) => "unknown".into(),

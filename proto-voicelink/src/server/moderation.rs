@@ -1,35 +1,59 @@
-//! What an operator decides about clients: see [`Member`].
+//! What an operator sees of clients, and decides about them.
 
 use super::Server;
-use crate::Refusal;
+use crate::{Refusal, ServerEvent};
+use alloc::vec::Vec;
 use core::net::SocketAddr;
-use voxwire_core::{Instant, Member, Mute, PeerId};
+use voxwire_core::{Ability, Instant, Member, MemberChange, Moderation, Mute, PeerId};
 
-impl Server {
-    /// The connections that have a name.
-    pub fn members(&self) -> impl Iterator<Item = Member<'_>> {
-        self.peers.iter().filter_map(|(peer, state)| {
-            let name = state.name.as_ref()?;
-            Some(Member {
-                peer,
-                name: Some(name.text.as_bytes()),
-                address: self.address(peer),
-                muted: Mute { voice: state.muted, text: false },
-                hearing_set: self.hearing.has_set(peer),
-            })
+impl Moderation for Server {
+    fn lacks(&self, ability: Ability) -> Option<&'static str> {
+        match ability {
+            Ability::MuteText | Ability::Say => Some("voicelink has no text"),
+            Ability::Leave | Ability::Enter => Some("voicelink has no rooms"),
+            Ability::MuteVoice | Ability::Hearing | Ability::Names => None,
+        }
+    }
+
+    fn member_change(event: &ServerEvent<'_>) -> Option<MemberChange> {
+        match event {
+            ServerEvent::Connected { peer, .. }
+            | ServerEvent::Registering { peer, .. }
+            | ServerEvent::Registered { peer } => Some(MemberChange::Changed(*peer)),
+            ServerEvent::Gone { peer, .. } => Some(MemberChange::Gone(*peer)),
+            _ => None,
+        }
+    }
+
+    /// A connection that has a name.
+    fn member(&self, peer: PeerId) -> Option<Member<'_>> {
+        let state = self.peers.get(peer)?;
+        Some(Member {
+            peer,
+            name: Some(state.name.as_ref()?.text.as_bytes()),
+            address: self.peers.address(peer),
+            muted: Mute { voice: state.muted, text: false },
+            hearing_set: self.hearing.has_set(peer),
         })
     }
 
-    /// Every connection, and its address, if the driver told it.
-    pub fn connections_from(&self) -> impl Iterator<Item = (PeerId, Option<SocketAddr>)> {
-        self.peers.iter().map(|(peer, _)| (peer, self.address(peer)))
+    fn connections_from(&self) -> impl Iterator<Item = (PeerId, Option<SocketAddr>)> {
+        self.peers.addresses()
+    }
+
+    fn address(&self, peer: PeerId) -> Option<SocketAddr> {
+        self.peers.address(peer)
+    }
+
+    fn named(&self, name: &str) -> Vec<PeerId> {
+        self.find(name).into_iter().collect()
     }
 
     /// Ends a connection's call, tells it the reason, of which at most 255 bytes are sent, and closes it.
     ///
     /// # Errors
     /// [`Refusal::UnknownPeer`]
-    pub fn kick(&mut self, now: Instant, peer: PeerId, reason: &str) -> Result<(), Refusal> {
+    fn kick(&mut self, now: Instant, peer: PeerId, reason: &str) -> Result<(), Refusal> {
         self.peers.get(peer).ok_or(Refusal::UnknownPeer)?;
         self.expel(now, peer, Some(reason));
         Ok(())
@@ -38,10 +62,10 @@ impl Server {
     /// Decides whether audio of a connection is handed on. Its calls go on. Ends with the connection.
     ///
     /// # Errors
-    /// [`Refusal::UnknownPeer`]; [`Refusal::Unexpected`] for text, which the protocol does not have.
-    pub fn mute(&mut self, peer: PeerId, mute: Mute) -> Result<(), Refusal> {
+    /// [`Refusal::UnknownPeer`]; [`Refusal::Unsupported`] for text, which the protocol does not have.
+    fn mute(&mut self, peer: PeerId, mute: Mute) -> Result<(), Refusal> {
         if mute.text {
-            return Err(Refusal::Unexpected { state: "voicelink has no text", command: "mute text" });
+            self.check_ability(Ability::MuteText)?;
         }
         self.peers.get_mut(peer).ok_or(Refusal::UnknownPeer)?.muted = mute.voice;
         Ok(())
@@ -52,14 +76,13 @@ impl Server {
     ///
     /// # Errors
     /// [`Refusal::UnknownPeer`]
-    pub fn set_hearing(&mut self, listener: PeerId, speakers: Option<&[PeerId]>) -> Result<(), Refusal> {
+    fn set_hearing(&mut self, listener: PeerId, speakers: Option<&[PeerId]>) -> Result<(), Refusal> {
         self.peers.get(listener).ok_or(Refusal::UnknownPeer)?;
         self.hearing.set(listener, speakers);
         Ok(())
     }
 
-    /// Whether listeners of which nothing is decided hear no client, rather than every client.
-    pub const fn close_hearing(&mut self, closed: bool) {
+    fn close_hearing(&mut self, closed: bool) {
         self.hearing.close(closed);
     }
 }

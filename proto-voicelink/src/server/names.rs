@@ -194,7 +194,7 @@ impl Server {
 
     /// Whether `peer` may have `name`: no client holds it, or the holder has to give way.
     fn may_take(&mut self, now: Instant, peer: PeerId, name: &str, proven: bool) -> bool {
-        let address = self.address(peer).map(|from| from.ip());
+        let address = self.peers.address(peer).map(|from| from.ip());
         match self.names.find(name.as_bytes()) {
             _ if proven => true,
             Some(holder) if holder == peer => true,
@@ -208,7 +208,7 @@ impl Server {
     }
 
     fn same_address(&self, one: PeerId, other: PeerId) -> bool {
-        let ip = |peer| self.address(peer).map(|from| from.ip());
+        let ip = |peer| self.peers.address(peer).map(|from| from.ip());
         ip(one).is_some() && ip(one) == ip(other)
     }
 }

@@ -6,7 +6,6 @@ mod stream;
 
 use super::auth::{Actor, Tokens};
 use super::bans::{Ban, Network, Subject};
-use super::moderated::Ability;
 use super::realm::{HearingUpdate, Moderator, Realm};
 use super::{Control, Failure, fields, time};
 use answers::{Answer, document, error, json};
@@ -20,6 +19,7 @@ use core::time::Duration;
 use requests::{BanRequest, Body, Kick, Move, MuteRequest, Part, Say, Window, whom};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use voxwire_core::Ability;
 
 /// Where all routes are.
 const PREFIX: &str = "/api/v1";
@@ -124,9 +124,9 @@ async fn protocols(State(control): Shared) -> Answer {
     let all = control.services().iter().filter_map(|service| Some((service, service.moderator()?)));
     let all = all.map(|(service, moderator)| {
         let lacks = |ability| moderator.lacks(ability);
-        let can: Vec<Ability> =
-            Ability::ALL.into_iter().filter(|ability| lacks(*ability).is_none()).collect();
-        let cannot = Ability::ALL.into_iter().filter_map(|ability| Some((ability, lacks(ability)?)));
+        let can = Ability::ALL.into_iter().filter(|ability| lacks(*ability).is_none());
+        let can: Vec<&str> = can.map(Ability::as_str).collect();
+        let cannot = Ability::ALL.into_iter().filter_map(|ability| Some((ability.as_str(), lacks(ability)?)));
         let cannot: Vec<Value> = cannot.map(|(what, why)| json!({ "what": what, "why": why })).collect();
         let clients = moderator.members(0, 0).total;
         json!({ "name": service.protocol(), "clients": clients, "can": can, "cannot": cannot })
@@ -178,15 +178,8 @@ async fn move_client(
     Body(request): Body<Move>,
 ) -> Answer {
     let (name, moderator, _) = protocol(&control, &name)?;
-    if let Some(why) = moderator.lacks(Ability::Enter).filter(|_| request.to.is_some()) {
-        return Err(Failure::Unsupported(why).into());
-    }
-    let from = request.from.as_deref();
-    let from = from.ok_or_else(|| Failure::Invalid("from, the room to leave, expected".into()));
-    let done = match moderator.lacks(Ability::Leave) {
-        Some(why) => Err(Failure::Unsupported(why)),
-        None => moderator.leave(&whom(&request.client)?, from?),
-    }?;
+    let whom = whom(&request.client)?;
+    let done = moderator.move_client(&whom, request.from.as_deref(), request.to.as_deref())?;
     acted(control.clone(), by, "moved", name, json!(request), done).await
 }
 

@@ -1,9 +1,8 @@
 //! A protocol's handler, with control behind it.
 
 use super::Control;
-use super::moderated::{Moderated, Touched};
 use std::sync::Arc;
-use voxwire_core::{Handler, Instant, PeerId};
+use voxwire_core::{Handler, Instant, MemberChange, Moderation, PeerId};
 
 /// A handler whose clients are under control.
 #[derive(Debug)]
@@ -20,17 +19,17 @@ impl<H> Controlled<H> {
     }
 }
 
-impl<S: Moderated, H: Handler<S>> Handler<S> for Controlled<H> {
+impl<S: Moderation, H: Handler<S>> Handler<S> for Controlled<H> {
     fn on_event(&mut self, session: &mut S, now: Instant, event: S::Event<'_>) {
         let Some(control) = &self.control else {
             return self.inner.on_event(session, now, event);
         };
-        let touched = S::touched(&event);
+        let change = S::member_change(&event);
         self.inner.on_event(session, now, event);
-        match touched {
-            Touched::Nothing => {}
-            Touched::Changed(peer) => control.changed(self.protocol, session, now, peer),
-            Touched::Gone(peer) => control.gone(self.protocol, peer),
+        match change {
+            None => {}
+            Some(MemberChange::Changed(peer)) => control.changed(self.protocol, session, now, peer),
+            Some(MemberChange::Gone(peer)) => control.gone(self.protocol, peer),
         }
     }
 

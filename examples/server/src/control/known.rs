@@ -1,11 +1,10 @@
 //! The clients of one protocol that have been told of: what was decided about names holds for clients as they come, and who comes and goes
 //! is told.
 
-use super::moderated::Moderated;
 use super::{BANNED, Control, fields, realm};
 use serde_json::{Map, Value};
 use std::sync::{Mutex, PoisonError};
-use voxwire_core::{Instant, PeerId, PeerSlab};
+use voxwire_core::{Instant, Moderation, PeerId, PeerSlab};
 
 /// What each client that has been told of is named, if it has a name. Locked after the session, always.
 #[derive(Debug)]
@@ -39,7 +38,7 @@ impl Known {
 
 impl Control {
     /// A client has come, or may have another name now.
-    pub(crate) fn changed<S: Moderated>(
+    pub(crate) fn changed<S: Moderation>(
         &self,
         protocol: &'static str,
         session: &mut S,
@@ -47,10 +46,8 @@ impl Control {
         peer: PeerId,
     ) {
         let Some(realm) = self.realm(protocol) else { return };
-        if !session.is_member(peer) {
-            return self.gone(protocol, peer);
-        }
-        let name = session.name_of(peer);
+        let Some(member) = session.member(peer) else { return self.gone(protocol, peer) };
+        let (name, address) = (realm::name_of(&member), member.address);
         let before = realm.known.has(peer);
         if !realm.known.is_new(peer, &name) {
             return;
@@ -59,7 +56,7 @@ impl Control {
             self.tell("left", event(protocol, peer, None));
         }
         let mut event = event(protocol, peer, name.as_deref());
-        if let Some(address) = session.address_of(peer) {
+        if let Some(address) = address {
             event.insert("address".into(), address.to_string().into());
         }
         if name.as_deref().is_some_and(|name| !self.allows(name)) {

@@ -2,12 +2,11 @@
 
 use super::decisions::{Decisions, Muted, Set};
 use super::known::Known;
-use super::moderated::{Ability, Moderated};
 use super::{Control, Failure};
 use core::fmt::Display;
 use serde::{Deserialize, Serialize};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use voxwire_core::{Mute, PeerId};
+use voxwire_core::{Ability, Member, Moderation, Mute, PeerId, Unsupported};
 use voxwire_transport::Handle;
 
 /// What is known of the clients of one protocol, and what was decided about them. Locked after the session, always.
@@ -96,11 +95,11 @@ pub(crate) trait Moderator: Send + Sync {
     fn muted(&self, realm: &Realm, offset: usize, limit: usize) -> Page<Muted>;
     fn set_hearing(&self, realm: &Realm, update: &HearingUpdate) -> Result<usize, Failure>;
     fn hearing(&self, realm: &Realm, offset: usize, limit: usize) -> HearingPage;
-    fn leave(&self, whom: &Whom, room: &str) -> Result<usize, Failure>;
+    fn move_client(&self, whom: &Whom, from: Option<&str>, to: Option<&str>) -> Result<usize, Failure>;
     fn say(&self, room: &str, sender: &str, text: &str) -> Result<usize, Failure>;
 }
 
-impl<S: Moderated<Framing: Send> + Send + 'static> Moderator for Handle<S> {
+impl<S: Moderation<Framing: Send> + Send + 'static> Moderator for Handle<S> {
     fn lacks(&self, ability: Ability) -> Option<&'static str> {
         self.call(|session, _| session.lacks(ability))
     }
@@ -108,20 +107,20 @@ impl<S: Moderated<Framing: Send> + Send + 'static> Moderator for Handle<S> {
     fn members(&self, offset: usize, limit: usize) -> Page<Listed> {
         self.call(|session, _| {
             let (mut total, mut items) = (0_usize, Vec::new());
-            session.each_member(&mut |member| {
+            for member in session.members() {
                 if (offset..offset.saturating_add(limit)).contains(&total) {
                     items.push(Listed {
                         peer: member.peer.to_string(),
-                        name: member.name.map(|name| String::from_utf8_lossy(name).into_owned()),
+                        name: name_of(&member),
                         address: member.address.map(|address| address.to_string()),
                         muted_voice: member.muted.voice,
                         muted_text: member.muted.text,
                         hearing_set: member.hearing_set,
-                        rooms: session.rooms_of(member.peer),
+                        rooms: session.rooms_joined(member.peer).map(text).collect(),
                     });
                 }
                 total += 1;
-            });
+            }
             Page { total, items }
         })
     }
@@ -132,18 +131,14 @@ impl<S: Moderated<Framing: Send> + Send + 'static> Moderator for Handle<S> {
 
     fn kick_banned(&self, control: &Control) -> usize {
         self.call(|session, now| {
-            let mut banned = Vec::new();
-            session.each_member(&mut |member| {
-                let name = member.name.map(String::from_utf8_lossy);
-                if name.is_some_and(|name| !control.allows(&name)) {
-                    banned.push(member.peer);
-                }
+            let named = session.members().filter(|member| {
+                member.name.map(String::from_utf8_lossy).is_some_and(|name| !control.allows(&name))
             });
-            session.each_connection(&mut |peer, address| {
-                if address.is_some_and(|address| !control.lets_in(address.ip())) {
-                    banned.push(peer);
-                }
-            });
+            let from = session
+                .connections_from()
+                .filter(|(_, address)| address.is_some_and(|address| !control.lets_in(address.ip())));
+            let banned: Vec<PeerId> =
+                named.map(|member| member.peer).chain(from.map(|(peer, _)| peer)).collect();
             banned.into_iter().filter(|peer| session.kick(now, *peer, super::BANNED).is_ok()).count()
         })
     }
@@ -154,7 +149,7 @@ impl<S: Moderated<Framing: Send> + Send + 'static> Moderator for Handle<S> {
             needs(session, mute.text, Ability::MuteText)?;
             let name = match whom {
                 Whom::Name(name) => Some(name.clone()),
-                Whom::Peer(peer) => session.name_of(*peer),
+                Whom::Peer(peer) => session.member(*peer).and_then(|member| name_of(&member)),
             };
             if let Some(name) = &name {
                 realm.lock().mute(name, mute).map_err(|limit| Failure::Invalid(limit.0))?;
@@ -165,7 +160,7 @@ impl<S: Moderated<Framing: Send> + Send + 'static> Moderator for Handle<S> {
                 done => done?,
             };
             if let Some(name) = name.filter(|_| mute.is_nothing()) {
-                session.forget_mute(&name);
+                session.unmute(&name);
             }
             Ok(done)
         })
@@ -200,10 +195,14 @@ impl<S: Moderated<Framing: Send> + Send + 'static> Moderator for Handle<S> {
         HearingPage { others, sets: Page { total, items } }
     }
 
-    fn leave(&self, whom: &Whom, room: &str) -> Result<usize, Failure> {
+    fn move_client(&self, whom: &Whom, from: Option<&str>, to: Option<&str>) -> Result<usize, Failure> {
         self.call(|session, now| {
-            needs(session, true, Ability::Leave)?;
-            on_each(session, whom, |session, peer| session.leave(now, peer, room))
+            needs(session, to.is_some(), Ability::Enter)?;
+            needs(session, from.is_some() || to.is_none(), Ability::Leave)?;
+            if from.is_none() && to.is_none() {
+                return Err(Failure::Invalid("from, the room to leave, expected".into()));
+            }
+            on_each(session, whom, |session, peer| session.move_client(now, peer, from, to))
         })
     }
 
@@ -216,7 +215,7 @@ impl<S: Moderated<Framing: Send> + Send + 'static> Moderator for Handle<S> {
 }
 
 /// What was decided about a client that has come, or has another name now, holds for it from now on.
-pub(super) fn apply<S: Moderated>(session: &mut S, realm: &Realm, peer: PeerId, name: &str) {
+pub(super) fn apply<S: Moderation>(session: &mut S, realm: &Realm, peer: PeerId, name: &str) {
     let decisions = realm.lock();
     let applied = decisions.muted(name).map_or(Ok(()), |mute| session.mute(peer, mute)).and_then(|()| {
         if session.lacks(Ability::Hearing).is_some() {
@@ -234,7 +233,7 @@ pub(super) fn apply<S: Moderated>(session: &mut S, realm: &Realm, peer: PeerId, 
 }
 
 /// Tells the session whom a listener hears. Returns how many connections it has.
-fn apply_hearing<S: Moderated>(
+fn apply_hearing<S: Moderation>(
     session: &mut S,
     decisions: &Decisions,
     listener: &str,
@@ -251,7 +250,7 @@ fn apply_hearing<S: Moderated>(
 }
 
 /// Does something with each connection of a client. Returns how many there are.
-fn on_each<S: Moderated>(
+fn on_each<S: Moderation>(
     session: &mut S,
     whom: &Whom,
     mut act: impl FnMut(&mut S, PeerId) -> Result<(), S::Refusal>,
@@ -261,7 +260,7 @@ fn on_each<S: Moderated>(
             needs(session, true, Ability::Names)?;
             session.named(name)
         }
-        Whom::Peer(peer) if session.is_member(*peer) => vec![*peer],
+        Whom::Peer(peer) if session.member(*peer).is_some() => vec![*peer],
         Whom::Peer(_) => Vec::new(),
     };
     if peers.is_empty() {
@@ -276,11 +275,20 @@ fn on_each<S: Moderated>(
     Ok(peers.len())
 }
 
-fn needs<S: Moderated>(session: &S, wanted: bool, ability: Ability) -> Result<(), Failure> {
-    match session.lacks(ability).filter(|_| wanted) {
-        Some(why) => Err(Failure::Unsupported(why)),
-        None => Ok(()),
+fn needs<S: Moderation>(session: &S, wanted: bool, ability: Ability) -> Result<(), Failure> {
+    if !wanted {
+        return Ok(());
     }
+    session.check_ability(ability).map_err(|Unsupported { why, .. }| Failure::Unsupported(why))
+}
+
+/// The name of a client, as the API shows it.
+pub(super) fn name_of(member: &Member<'_>) -> Option<String> {
+    member.name.map(text)
+}
+
+fn text(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).into_owned()
 }
 
 fn refused(refusal: impl Display) -> Failure {

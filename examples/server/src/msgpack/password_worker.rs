@@ -8,6 +8,7 @@ use super::store::Reader;
 use super::{Shared, refuse};
 use crate::refusals::Rule;
 use std::sync::Arc;
+use voxwire_core::Moderation as _;
 use voxwire_msgpack::{Code, Text};
 
 /// Looks passwords up.

@@ -21,7 +21,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use voxwire_core::{Clock, Instant, Message, PeerId, Session};
+use voxwire_core::{Clock, Instant, Message, Moderation as _, PeerId, Session};
 use voxwire_msgpack::{
     Code, Secret, Server, ServerCommand, ServerMessage, ServerSettings, Text, Ticket, Wire,
 };

@@ -1,0 +1,200 @@
+//! What a server's operator asks of a session.
+
+use crate::{Instant, Member, Mute, PeerId, Session};
+use alloc::vec::Vec;
+use core::{fmt, net::SocketAddr};
+use thiserror::Error;
+
+/// What an operator can decide about clients, where the protocol has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ability {
+    /// Not to hand on a client's voice.
+    MuteVoice,
+    /// Not to hand on a client's texts.
+    MuteText,
+    /// To decide who hears whom.
+    Hearing,
+    /// To send a room a text.
+    Say,
+    /// To take a client out of a room.
+    Leave,
+    /// To put a client into a room.
+    Enter,
+    /// To find clients by name.
+    Names,
+}
+
+impl Ability {
+    /// All abilities.
+    pub const ALL: [Self; 7] =
+        [Self::MuteVoice, Self::MuteText, Self::Hearing, Self::Say, Self::Leave, Self::Enter, Self::Names];
+
+    /// Its name in interfaces: `mute-voice`, `mute-text`, `hearing`, `say`, `leave`, `enter` or `names`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MuteVoice => "mute-voice",
+            Self::MuteText => "mute-text",
+            Self::Hearing => "hearing",
+            Self::Say => "say",
+            Self::Leave => "leave",
+            Self::Enter => "enter",
+            Self::Names => "names",
+        }
+    }
+
+    /// What an operator does with it, for errors: "cannot mute text".
+    pub const fn command(self) -> &'static str {
+        match self {
+            Self::MuteVoice => "mute voice",
+            Self::MuteText => "mute text",
+            Self::Hearing => "decide whom a client hears",
+            Self::Say => "send a text",
+            Self::Leave => "take a client out of a room",
+            Self::Enter => "put a client into a room",
+            Self::Names => "find a client by name",
+        }
+    }
+}
+
+impl fmt::Display for Ability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A protocol, as it is served, lacks an [`Ability`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("cannot {}: {why}", .ability.command())]
+pub struct Unsupported {
+    /// Which.
+    pub ability: Ability,
+    /// Why: "voicelink has no text".
+    pub why: &'static str,
+}
+
+/// What an event says about a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberChange {
+    /// It may be a client now, or have another name: [`Moderation::member`] tells.
+    Changed(PeerId),
+    /// It is a client no more.
+    Gone(PeerId),
+}
+
+/// A server's session whose clients an operator can see and decide about: one interface for the servers of all protocols.
+///
+/// What a protocol lacks is refused with [`Unsupported`]; nothing is changed then. A method that is not implemented refuses that way.
+///
+/// ```
+/// use voxwire_core::{Ability, Instant, Moderation};
+///
+/// /// Disconnects the clients of a name. Returns how many connections were closed.
+/// fn kick_all<S: Moderation>(server: &mut S, now: Instant, name: &str) -> Result<usize, S::Refusal> {
+///     server.check_ability(Ability::Names)?;
+///     let peers = server.named(name);
+///     peers.iter().try_for_each(|peer| server.kick(now, *peer, "out"))?;
+///     Ok(peers.len())
+/// }
+/// ```
+pub trait Moderation: Session<Refusal: From<Unsupported>> {
+    /// Why the protocol, as it is served, lacks an ability; `None` if it has it.
+    fn lacks(&self, ability: Ability) -> Option<&'static str>;
+
+    /// Whether the protocol, as it is served, has an ability.
+    ///
+    /// # Errors
+    /// [`Unsupported`] if it has not.
+    fn check_ability(&self, ability: Ability) -> Result<(), Unsupported> {
+        self.lacks(ability).map_or(Ok(()), |why| Err(Unsupported { ability, why }))
+    }
+
+    /// What the event says about a client.
+    fn member_change(event: &Self::Event<'_>) -> Option<MemberChange>;
+
+    /// The client of a connection: one with a name, where the protocol has names. `None` for other connections.
+    fn member(&self, peer: PeerId) -> Option<Member<'_>>;
+
+    /// The clients. A client with several connections is listed once for each.
+    fn members(&self) -> impl Iterator<Item = Member<'_>> {
+        self.connections_from().filter_map(|(peer, _)| self.member(peer))
+    }
+
+    /// Every connection that can be closed by [`kick`](Self::kick), and its address, if the driver told it.
+    fn connections_from(&self) -> impl Iterator<Item = (PeerId, Option<SocketAddr>)>;
+
+    /// The address of a connection, if the driver told it.
+    fn address(&self, peer: PeerId) -> Option<SocketAddr>;
+
+    /// The connections of the client of that name. None where the protocol lacks [`Ability::Names`].
+    fn named(&self, _name: &str) -> Vec<PeerId> {
+        Vec::new()
+    }
+
+    /// The rooms, groups or calls that a client is in, by name. None where the protocol has no rooms.
+    fn rooms_joined(&self, _peer: PeerId) -> impl Iterator<Item = &[u8]> {
+        core::iter::empty()
+    }
+
+    /// Closes a connection. Its client is told the reason, where the protocol has a word for it.
+    ///
+    /// # Errors
+    /// `UnknownPeer` if there is no such connection.
+    fn kick(&mut self, now: Instant, peer: PeerId, reason: &str) -> Result<(), Self::Refusal>;
+
+    /// Decides what of a client is handed on.
+    ///
+    /// # Errors
+    /// `UnknownPeer` if there is no such connection; [`Unsupported`] for voice or text that the protocol cannot mute.
+    fn mute(&mut self, peer: PeerId, mute: Mute) -> Result<(), Self::Refusal>;
+
+    /// Hands all of a client on again, which need not be there. Nothing is done where the session keeps no such decision beyond the
+    /// connection.
+    fn unmute(&mut self, _name: &str) {}
+
+    /// Decides whose voice is handed on to a listener; `None` for what [`close_hearing`](Self::close_hearing) says. Ends with the
+    /// listener's connection.
+    ///
+    /// # Errors
+    /// `UnknownPeer` if there is no such connection; [`Unsupported`] where the protocol lacks [`Ability::Hearing`].
+    fn set_hearing(&mut self, _listener: PeerId, _speakers: Option<&[PeerId]>) -> Result<(), Self::Refusal> {
+        Err(lacking(self, Ability::Hearing))
+    }
+
+    /// Decides whether listeners of which nothing is decided hear no client, rather than every client. Changes nothing where the protocol
+    /// lacks [`Ability::Hearing`].
+    fn close_hearing(&mut self, _closed: bool) {}
+
+    /// Sends a room or group a text, as one of `sender`. Returns to how many connections; 0 if none is there.
+    ///
+    /// # Errors
+    /// [`Unsupported`] where the protocol lacks [`Ability::Say`]; else what the protocol's own says.
+    fn say(
+        &mut self,
+        _now: Instant,
+        _room: &str,
+        _sender: &str,
+        _text: &str,
+    ) -> Result<usize, Self::Refusal> {
+        Err(lacking(self, Ability::Say))
+    }
+
+    /// Takes a client out of a room, puts it into another one, or both.
+    ///
+    /// # Errors
+    /// [`Unsupported`] where the protocol lacks [`Ability::Leave`] or [`Ability::Enter`]; else what the protocol's own says.
+    fn move_client(
+        &mut self,
+        _now: Instant,
+        _peer: PeerId,
+        _from: Option<&str>,
+        to: Option<&str>,
+    ) -> Result<(), Self::Refusal> {
+        Err(lacking(self, if to.is_some() { Ability::Enter } else { Ability::Leave }))
+    }
+}
+
+/// The refusal of a method that is not implemented.
+fn lacking<S: Moderation + ?Sized>(session: &S, ability: Ability) -> S::Refusal {
+    let why = session.lacks(ability).unwrap_or("the session does not implement it");
+    Unsupported { ability, why }.into()
+}
