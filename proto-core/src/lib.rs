@@ -79,7 +79,7 @@ pub use {
     rate::{Bucket, Rate, SourceRate, site, source},
     reader::Reader,
     session::{Deferred, DialId, FrameId, Handler, Input, Lane, ListenId, Output, Session, Via},
-    text::{Untrusted, truncated},
+    text::{OneLine, Untrusted, truncated},
     time::Instant,
     timer::Deadlines,
     violations::Violations,

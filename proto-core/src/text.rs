@@ -86,6 +86,42 @@ impl<'a> From<&'a [u8]> for Untrusted<'a> {
     }
 }
 
+/// A line for a terminal which a program may read, too: JSON, or text that has been escaped already.
+///
+/// `Display` writes it, and escapes control characters (line feeds, too) and those that set a direction as JSON does in a string, where
+/// alone JSON holds any: a program reads the same. All else stays, in any language.
+///
+/// ```
+/// use voxwire_core::OneLine;
+/// let json = "{\"name\":\"\u{9b}2Jbob\u{202e}\"}";
+/// assert_eq!(OneLine::new(json).to_string(), r#"{"name":"\u009b2Jbob\u202e"}"#);
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct OneLine<'a>(&'a str);
+
+impl<'a> OneLine<'a> {
+    /// The line, without its end.
+    pub const fn new(line: &'a str) -> Self {
+        Self(line)
+    }
+}
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sets_direction = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        for part in self.0.split_inclusive(|c: char| c.is_control() || sets_direction(c)) {
+            match part.char_indices().next_back() {
+                Some((at, c)) if c.is_control() || sets_direction(c) => {
+                    f.write_str(part.get(..at).unwrap_or(""))?;
+                    write!(f, "\\u{:04x}", u32::from(c))?;
+                }
+                _ => f.write_str(part)?,
+            }
+        }
+        Ok(())
+    }
+}
+
 /// As much of `text` as `max` bytes hold, without half a character at the end.
 pub fn truncated(text: &str, max: usize) -> &str {
     let end = (0..=text.len().min(max)).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
@@ -270,6 +306,16 @@ mod tests {
         ] {
             assert_eq!(shown(text), expected);
         }
+    }
+
+    /// F-03, F-04: a line stays one line, steers no terminal, and is the same JSON.
+    #[test]
+    fn f_03_a_line_of_json_stays_one_and_steers_no_terminal() {
+        let line = "{\"name\":\"ไทย ❤\u{fe0f}\x1b\u{7f}\u{9b}\u{202e}\u{2028}\"}";
+        let expected = "{\"name\":\"ไทย ❤\u{fe0f}\\u001b\\u007f\\u009b\\u202e\\u2028\"}";
+        assert_eq!(OneLine::new(line).to_string(), expected);
+        assert_eq!(OneLine::new("a\r\nb\u{2066}").to_string(), "a\\u000d\\u000ab\\u2066");
+        assert_eq!(OneLine::new("").to_string(), "");
     }
 
     #[test]

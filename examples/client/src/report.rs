@@ -9,7 +9,7 @@ use screen::{MeterTerminal, Screen};
 use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};
-use voxwire_core::Untrusted;
+use voxwire_core::{OneLine, Untrusted};
 
 /// Prints what happens: as text, as JSON, or not at all.
 #[derive(Clone)]
@@ -89,7 +89,7 @@ impl Report {
             if let Value::Object(map) = &mut fields {
                 map.insert("event".into(), event.into());
             }
-            ascii_controls(&fields.to_string())
+            OneLine::new(&fields.to_string()).to_string()
         } else {
             text
         };
@@ -170,22 +170,6 @@ pub(crate) fn quoted(text: &str) -> String {
 /// The same in a list: between quotation marks only where it would be taken for more than one.
 pub(crate) fn listed(text: &str) -> String {
     if text.is_empty() || text.contains([',', ':', '"']) { quoted(text) } else { plain(text) }
-}
-
-/// The same JSON, in which a terminal finds nothing that steers it: all of that is in strings, where it may be escaped.
-fn ascii_controls(json: &str) -> String {
-    let steers = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let mut line = String::with_capacity(json.len());
-    for c in json.chars() {
-        match c {
-            c if steers(c) => line += &format!("\\u{:04x}", u32::from(c)),
-            c => line.push(c),
-        }
-    }
-    line
 }
 
 #[cfg(test)]

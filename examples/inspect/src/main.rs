@@ -23,7 +23,7 @@ use serde_json::{Deserializer, Value, json};
 use std::io::{BufRead, IsTerminal, Read, Write};
 use std::process::ExitCode;
 use thiserror::Error;
-use voxwire_core::Untrusted;
+use voxwire_core::{OneLine, Untrusted};
 
 /// Every protocol that can be shown, one row each.
 const PROTOCOLS: &[Entry] = &[
@@ -242,7 +242,7 @@ impl Decoder {
             (true, false, true) => "1",
             _ => return say(line),
         };
-        Ok(writeln!(std::io::stdout().lock(), "\x1b[{style}m{}\x1b[0m", escaped(line))?)
+        Ok(writeln!(std::io::stdout().lock(), "\x1b[{style}m{}\x1b[0m", OneLine::new(line))?)
     }
 
     fn show(&self, shown: Shown) -> Result<(), Error> {
@@ -258,30 +258,14 @@ fn say(line: &str) -> Result<(), Error> {
     Ok(say_to(&mut std::io::stdout().lock(), line)?)
 }
 
+/// The border to standard output: what the line holds of others is in strings of JSON, or has been escaped.
 fn say_to(out: &mut dyn Write, line: &str) -> std::io::Result<()> {
-    writeln!(out, "{}", escaped(line))
+    writeln!(out, "{}", OneLine::new(line))
 }
 
 /// Columns of a text on a terminal, as far as that can be told.
 fn width_of(text: &str) -> usize {
     text.chars().count()
-}
-
-/// The border to standard output: what the line holds of others is in strings of JSON, where all that steers a terminal may be
-/// escaped.
-fn escaped(line: &str) -> String {
-    let steers = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let mut out = String::with_capacity(line.len());
-    for c in line.chars() {
-        match c {
-            c if steers(c) => out += &format!("\\u{:04x}", u32::from(c)),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 fn all_input() -> Result<String, Error> {

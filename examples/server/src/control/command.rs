@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use std::io::{BufRead as _, BufReader, Read as _, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use voxwire_core::OneLine;
 
 /// Asks a running server of this machine, by its local socket. Answers are JSON.
 #[derive(Debug, Clone, Args)]
@@ -166,7 +167,7 @@ impl Ctl {
             let mut line = Vec::new();
             // A part of a longer line is a line: nobody's memory is the server's to fill.
             while lines.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).map_err(wrong)? > 0 {
-                out.write_all(printable(&String::from_utf8_lossy(&line)).as_bytes())?;
+                print(out, &line)?;
                 out.flush()?;
                 line.clear();
             }
@@ -180,14 +181,11 @@ impl Ctl {
     }
 }
 
-/// The same JSON, in which a terminal finds nothing that steers it: all of that is in strings, where it may be escaped.
-fn printable(json: &str) -> String {
-    let steers = |c: char| {
-        c.is_control() && c != '\n'
-            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let escaped = |c| if steers(c) { format!("\\u{:04x}", u32::from(c)) } else { String::from(c) };
-    json.chars().map(escaped).collect()
+/// Prints a line of an answer, with its end if it has one.
+fn print(out: &mut impl Write, line: &[u8]) -> std::io::Result<()> {
+    let text = String::from_utf8_lossy(line);
+    let (text, end) = text.strip_suffix('\n').map_or((&*text, ""), |text| (text, "\n"));
+    write!(out, "{}{end}", OneLine::new(text))
 }
 
 /// A name or a protocol as a part of a path.
@@ -255,12 +253,13 @@ impl Action {
 
 #[cfg(test)]
 mod tests {
-    use super::printable;
+    use super::print;
 
     /// F-03: what names and rooms hold steers no terminal.
     #[test]
     fn f_03_answers_steer_no_terminal() {
-        let json = "{\"name\": \"\u{9b}2Jbob\u{202e}\", \"room\": \"ไทย\"}\n";
-        assert_eq!(printable(json), "{\"name\": \"\\u009b2Jbob\\u202e\", \"room\": \"ไทย\"}\n");
+        let mut printed = Vec::new();
+        print(&mut printed, "{\"name\": \"\u{9b}2Jbob\u{202e}\", \"room\": \"ไทย\"}\n".as_bytes()).unwrap();
+        assert_eq!(printed, "{\"name\": \"\\u009b2Jbob\\u202e\", \"room\": \"ไทย\"}\n".as_bytes());
     }
 }
