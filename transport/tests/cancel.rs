@@ -14,83 +14,43 @@ mod certificates;
 use core::net::SocketAddr;
 use core::time::Duration;
 use tokio::time::timeout;
-use voxwire_core::{FrameError, Input, Instant, Lane, LengthPrefix, Outbox, PeerId, Rate, Session};
+use voxwire_core::testing::TestSession;
+use voxwire_core::{Input, Lane, LengthPrefix, Rate};
 use voxwire_transport::{
     Connection, ConnectionSettings, Handle, Hub, HubSettings, Listener, Remote, TcpUdpSettings,
 };
 
-/// On a hub: passes everything on to all others. In a client: writes down what it hears.
-#[derive(Debug)]
-struct Numbers {
-    relays: bool,
-    peers: Vec<PeerId>,
-    heard: Vec<(Lane, u16)>,
-    outbox: Outbox,
+/// What a client hears.
+type Numbers = TestSession<Vec<(Lane, u16)>, LengthPrefix>;
+
+const FRAMING: LengthPrefix = LengthPrefix { width: 2, little_endian: false, adjust: 0, min: 4, max: 1000 };
+
+fn say(session: &mut Numbers, lane: Lane, n: u16) {
+    session.say(lane, &[&[0, 204][..], &n.to_be_bytes().repeat(101)].concat());
 }
 
-impl Numbers {
-    fn new(relays: bool) -> Self {
-        Self { relays, peers: vec![], heard: vec![], outbox: Outbox::new(1 << 20) }
-    }
-
-    fn say(&mut self, lane: Lane, n: u16) {
-        let frame = [&[0, 204][..], &n.to_be_bytes().repeat(101)].concat();
-        self.outbox.forward(self.peers.iter().copied(), lane, &frame).unwrap();
-    }
+/// A client, which writes down what it hears.
+fn client() -> Numbers {
+    TestSession::new(FRAMING, Vec::new(), |session, _, input| {
+        let Input::Frame { lane, bytes, .. } = input else { return };
+        assert!(bytes.len() == 204 && bytes[2..].chunks(2).all(|pair| pair == &bytes[2..4]));
+        session.state.push((lane, u16::from_be_bytes([bytes[2], bytes[3]])));
+    })
 }
 
-impl Session for Numbers {
-    type Framing = LengthPrefix;
-    type Command<'a> = ();
-    type Event<'a> = ();
-    type Violation = FrameError;
-    type Refusal = FrameError;
-
-    fn framing(&self) -> LengthPrefix {
-        LengthPrefix { width: 2, little_endian: false, adjust: 0, min: 4, max: 1000 }
-    }
-
-    fn handle_input<'a>(&mut self, _now: Instant, input: Input<'a>) -> Result<Option<()>, FrameError> {
-        match input {
-            Input::Opened { peer, .. } => self.peers.push(peer),
-            Input::Closed { peer } => self.peers.retain(|&known| known != peer),
-            Input::Frame { peer, lane, bytes } if self.relays => {
-                let others = self.peers.iter().copied().filter(|&other| other != peer);
-                self.outbox.forward(others, lane, bytes).unwrap();
-            }
-            Input::Frame { lane, bytes, .. } => {
-                assert!(bytes.len() == 204 && bytes[2..].chunks(2).all(|pair| pair == &bytes[2..4]));
-                self.heard.push((lane, u16::from_be_bytes([bytes[2], bytes[3]])));
-            }
-            _ => {}
-        }
-        Ok(None)
-    }
-
-    fn handle_command(&mut self, _now: Instant, _command: ()) -> Result<(), FrameError> {
-        Ok(())
-    }
-
-    fn handle_timeout<'a>(&mut self, _now: Instant) -> Option<Self::Event<'a>> {
-        None
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        None
-    }
-
-    fn outbox(&mut self) -> &mut Outbox {
-        &mut self.outbox
-    }
-
-    fn shutdown(&mut self, _now: Instant) {}
+/// Passes everything on to all others.
+fn relay() -> Numbers {
+    TestSession::new(FRAMING, Vec::new(), |session, _, input| {
+        let Input::Frame { peer, lane, bytes } = input else { return };
+        session.relay(peer, lane, bytes);
+    })
 }
 
 fn serve(listener: Listener) -> (Handle<Numbers>, SocketAddr) {
     let address = listener.local_addr().unwrap();
     let frames = Rate { per_second: 1_000_000, burst: 1_000_000 };
     let settings = HubSettings { frames, ..HubSettings::DEFAULT };
-    (Hub::spawn(vec![listener], Numbers::new(true), (), settings), address)
+    (Hub::spawn(vec![listener], relay(), (), settings), address)
 }
 
 /// Drops `next` again and again while both sides have something to do. Returns how many frames came as what may be lost.
@@ -104,8 +64,8 @@ async fn cancel(mut speaker: Connection<Numbers>, mut listener: Connection<Numbe
     let pump = tokio::spawn(async move {
         for n in 0..FRAMES {
             speaker.call(|session, _| {
-                session.say(Lane::Reliable, n);
-                session.say(Lane::Droppable, n);
+                say(session, Lane::Reliable, n);
+                say(session, Lane::Droppable, n);
             });
             let _ = timeout(Duration::from_micros(u64::from(n) * 5), speaker.next()).await;
         }
@@ -113,7 +73,7 @@ async fn cancel(mut speaker: Connection<Numbers>, mut listener: Connection<Numbe
     });
     let mut cancelled = 0;
     let reliable = |connection: &Connection<Numbers>| {
-        connection.session().heard.iter().filter(|(lane, _)| *lane == Lane::Reliable).count()
+        connection.session().state.iter().filter(|(lane, _)| *lane == Lane::Reliable).count()
     };
     let hear = async {
         while reliable(&listener) < usize::from(FRAMES) {
@@ -126,7 +86,7 @@ async fn cancel(mut speaker: Connection<Numbers>, mut listener: Connection<Numbe
     timeout(Duration::from_secs(20), hear).await.expect("all that must arrive");
     assert!(cancelled > 10, "{cancelled}");
     pump.abort();
-    let heard = &listener.session().heard;
+    let heard = &listener.session().state;
     let on = |lane| heard.iter().filter(move |(on, _)| *on == lane).map(|(_, n)| *n);
     assert!(on(Lane::Reliable).eq(0..FRAMES), "in order, each once");
     // By datagrams they may overtake each other, and none comes twice.
@@ -143,9 +103,7 @@ async fn c_15_f_71_next_is_cancel_safe_over_tls() {
     let connect = || {
         let (name, settings) = ("game.example".try_into().unwrap(), ConnectionSettings::DEFAULT);
         let (address, config) = (address.to_string(), config.clone());
-        async move {
-            Connection::connect(Remote::tcp(&address).tls(name, config), Numbers::new(false), settings).await
-        }
+        async move { Connection::connect(Remote::tcp(&address).tls(name, config), client(), settings).await }
     };
     // A stream has one lane: everything must arrive.
     let (speaker, listener) = (connect().await.unwrap(), connect().await.unwrap());
@@ -155,21 +113,21 @@ async fn c_15_f_71_next_is_cancel_safe_over_tls() {
     }
     let pump = tokio::spawn(async move {
         for n in 0..300 {
-            speaker.call(|session, _| session.say(Lane::Reliable, n));
+            speaker.call(|session, _| say(session, Lane::Reliable, n));
             let _ = timeout(Duration::from_micros(u64::from(n) * 5), speaker.next()).await;
         }
         while timeout(Duration::from_secs(5), speaker.next()).await.is_ok() {}
     });
     let mut cancelled = 0;
     let hear = async {
-        while listener.session().heard.len() < 300 {
+        while listener.session().state.len() < 300 {
             if timeout(Duration::from_micros(50), listener.next()).await.is_err() {
                 cancelled += 1;
             }
         }
     };
     timeout(Duration::from_secs(20), hear).await.expect("all of them");
-    assert!(cancelled > 10 && listener.session().heard.iter().map(|(_, n)| *n).eq(0..300), "{cancelled}");
+    assert!(cancelled > 10 && listener.session().state.iter().map(|(_, n)| *n).eq(0..300), "{cancelled}");
     pump.abort();
 }
 
@@ -179,7 +137,7 @@ async fn c_15_d_15_f_71_next_is_cancel_safe_over_tcp_and_udp() {
     let connect = || {
         let (lanes, settings) = (TcpUdpSettings::default(), ConnectionSettings::DEFAULT);
         let address = address.to_string();
-        async move { Connection::connect(Remote::tcp_udp(&address, lanes), Numbers::new(false), settings).await }
+        async move { Connection::connect(Remote::tcp_udp(&address, lanes), client(), settings).await }
     };
     let (speaker, listener) = (connect().await.unwrap(), connect().await.unwrap());
     let by_udp = cancel(speaker, listener).await;
@@ -194,9 +152,7 @@ async fn c_15_f_71_next_is_cancel_safe_over_quic() {
         let (name, settings) = ("game.example".try_into().unwrap(), ConnectionSettings::DEFAULT);
         let address = address.to_string();
         let config = config.clone();
-        async move {
-            Connection::connect(Remote::quic(&address, name, config), Numbers::new(false), settings).await
-        }
+        async move { Connection::connect(Remote::quic(&address, name, config), client(), settings).await }
     };
     let (speaker, listener) = (connect().await.unwrap(), connect().await.unwrap());
     let by_datagrams = cancel(speaker, listener).await;

@@ -16,7 +16,8 @@ use core::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
-use voxwire_core::{Clock, FrameError, Input, Instant, LengthPrefix, Limits, Message, Outbox, Rate, Session};
+use voxwire_core::testing::TestSession;
+use voxwire_core::{Clock, Input, Instant, LengthPrefix, Limits, Message, Rate, Session};
 use voxwire_transport::{Drained, Handle, Hub, HubSettings, Listener};
 use voxwire_voicelink::{ByteOrder, Handshake, Packet, Parameters, Server, ServerSettings, Wire};
 
@@ -223,50 +224,16 @@ async fn c_06_f_71_an_idle_connection_is_closed_and_one_that_waits_to_be_called_
     assert_eq!(hub.stats().connections, 1);
 }
 
-/// Says after every frame that it wants more.
-#[derive(Debug)]
-struct Impatient {
-    frames: usize,
-    outbox: Outbox,
-}
-
-impl Session for Impatient {
-    type Framing = LengthPrefix;
-    type Command<'a> = ();
-    type Event<'a> = ();
-    type Violation = FrameError;
-    type Refusal = FrameError;
-
-    fn framing(&self) -> LengthPrefix {
-        LengthPrefix { width: 1, little_endian: false, adjust: 0, min: 1, max: 9 }
-    }
-
-    fn handle_input<'a>(&mut self, now: Instant, input: Input<'a>) -> Result<Option<()>, FrameError> {
+/// Counts frames, and says after every one that it wants more.
+fn impatient() -> TestSession<usize, LengthPrefix> {
+    let framing = LengthPrefix { width: 1, little_endian: false, adjust: 0, min: 1, max: 9 };
+    TestSession::new(framing, 0, |session, now, input| {
         if let Input::Frame { peer, .. } = input {
-            self.frames += 1;
-            self.outbox.pause(peer, now.saturating_add(Duration::from_secs(60)));
-            self.outbox.resume(peer);
+            session.state += 1;
+            session.outbox.pause(peer, now.saturating_add(Duration::from_secs(60)));
+            session.outbox.resume(peer);
         }
-        Ok(None)
-    }
-
-    fn handle_command(&mut self, _now: Instant, _command: ()) -> Result<(), FrameError> {
-        Ok(())
-    }
-
-    fn handle_timeout<'a>(&mut self, _now: Instant) -> Option<Self::Event<'a>> {
-        None
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        None
-    }
-
-    fn outbox(&mut self) -> &mut Outbox {
-        &mut self.outbox
-    }
-
-    fn shutdown(&mut self, _now: Instant) {}
+    })
 }
 
 /// F-36: what the session says about reading does not undo what the transport has against it.
@@ -274,13 +241,12 @@ impl Session for Impatient {
 async fn f_36_a_session_that_resumes_does_not_lift_the_limit_on_frames() {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let session = Impatient { frames: 0, outbox: Outbox::new(1 << 16) };
     let frames = Rate { per_second: 40, burst: 10 };
-    let hub = Hub::spawn(vec![listener], session, (), HubSettings { frames, ..HubSettings::DEFAULT });
+    let hub = Hub::spawn(vec![listener], impatient(), (), HubSettings { frames, ..HubSettings::DEFAULT });
     let mut stream = TcpStream::connect(address).await.unwrap();
     let clock = Clock::start();
     let heard = async |count: usize| {
-        while hub.call(|session, _| session.frames) < count {
+        while hub.call(|session, _| session.state) < count {
             sleep(Duration::from_millis(5)).await;
         }
     };

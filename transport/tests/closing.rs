@@ -5,10 +5,11 @@
 mod shouting;
 
 use core::time::Duration;
-use shouting::Shouting;
+use shouting::{Shouting, shouting};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
+use voxwire_core::Lane;
 use voxwire_transport::{Handle, Hub, HubSettings, Listener};
 
 const SOON: Duration = Duration::from_millis(300);
@@ -36,11 +37,11 @@ async fn closed(settings: HubSettings) -> (Handle<Shouting>, TcpStream) {
         linger: HOUR,
         ..settings
     };
-    let hub = Hub::spawn(vec![listener], Shouting::default(), (), settings);
+    let hub = Hub::spawn(vec![listener], shouting(), (), settings);
     let stream = TcpStream::connect(address).await.unwrap();
     until("the connection is up", || hub.call(|session, _| !session.peers.is_empty())).await;
     hub.call(|session, _| {
-        (0..FRAMES).for_each(|_| session.shout(&FRAME));
+        (0..FRAMES).for_each(|_| session.say(Lane::Reliable, &FRAME));
         session.outbox.close(session.peers[0]);
     });
     assert_eq!((hub.stats().connections, hub.stats().closing), (0, 1));

@@ -5,60 +5,24 @@ use core::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
-use voxwire_core::{FrameError, Input, Instant, Lane, LengthPrefix, Outbox, PeerId, Session};
+use voxwire_core::testing::TestSession;
+use voxwire_core::{Input, Lane, LengthPrefix};
 use voxwire_transport::{Hub, HubSettings, Listener};
 
+const FRAMING: LengthPrefix = LengthPrefix { width: 2, little_endian: false, adjust: 2, min: 3, max: 2000 };
+
 /// Pauses the first that came whenever the second says P, has it read again at R, and answers the first.
-struct Pausing {
-    peers: Vec<PeerId>,
-    outbox: Outbox,
-}
-
-impl Session for Pausing {
-    type Framing = LengthPrefix;
-    type Command<'a> = ();
-    type Event<'a> = ();
-    type Violation = FrameError;
-    type Refusal = FrameError;
-
-    fn framing(&self) -> LengthPrefix {
-        LengthPrefix { width: 2, little_endian: false, adjust: 2, min: 3, max: 2000 }
-    }
-
-    fn handle_input<'a>(&mut self, now: Instant, input: Input<'a>) -> Result<Option<()>, FrameError> {
-        match input {
-            Input::Opened { peer, .. } => self.peers.push(peer),
-            Input::Frame { bytes: [.., b'P'], .. } => {
-                self.outbox.pause(self.peers[0], now.saturating_add(Duration::from_secs(60)));
-            }
-            Input::Frame { bytes: [.., b'R'], .. } => self.outbox.resume(self.peers[0]),
-            Input::Frame { peer, bytes, .. } => {
-                self.outbox.forward([peer], Lane::Reliable, bytes).unwrap();
-            }
-            _ => {}
+fn pausing() -> TestSession<(), LengthPrefix> {
+    TestSession::new(FRAMING, (), |session, now, input| match input {
+        Input::Frame { bytes: [.., b'P'], .. } => {
+            session.outbox.pause(session.peers[0], now.saturating_add(Duration::from_secs(60)));
         }
-        Ok(None)
-    }
-
-    fn handle_command(&mut self, _now: Instant, _command: ()) -> Result<(), FrameError> {
-        Ok(())
-    }
-
-    fn handle_timeout<'a>(&mut self, _now: Instant) -> Option<Self::Event<'a>> {
-        None
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        None
-    }
-
-    fn outbox(&mut self) -> &mut Outbox {
-        &mut self.outbox
-    }
-
-    fn shutdown(&mut self, _now: Instant) {
-        self.peers.iter().for_each(|&peer| self.outbox.close(peer));
-    }
+        Input::Frame { bytes: [.., b'R'], .. } => session.outbox.resume(session.peers[0]),
+        Input::Frame { peer, bytes, .. } => {
+            session.outbox.forward([peer], Lane::Reliable, bytes).unwrap();
+        }
+        _ => {}
+    })
 }
 
 /// F-15, F-24: the time in which we do not read is not the peer's: its frame is not late for that.
@@ -66,9 +30,8 @@ impl Session for Pausing {
 async fn f_15_a_frame_is_not_late_because_we_do_not_read() {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let session = Pausing { peers: Vec::new(), outbox: Outbox::new(1 << 20) };
     let settings = HubSettings { frame_timeout: Duration::from_millis(1000), ..HubSettings::DEFAULT };
-    let hub = Hub::spawn(vec![listener], session, (), settings);
+    let hub = Hub::spawn(vec![listener], pausing(), (), settings);
     let mut first = TcpStream::connect(address).await.unwrap();
     first.write_all(b"\0\x01a").await.unwrap();
     first.read_exact(&mut [0; 3]).await.unwrap();

@@ -19,16 +19,17 @@ mod shouting;
 use core::net::SocketAddr;
 use core::time::Duration;
 use quic_clients::{Peers, eventually, handshake, raw, raw_with, ready, role};
-use shouting::Shouting;
+use shouting::{Shouting, shouting};
 use std::sync::Arc;
 use tokio::time::Instant;
+use voxwire_core::Lane;
 use voxwire_transport::tls::rustls::ServerConfig;
 use voxwire_transport::{Handle, Hub, HubSettings, Listener};
 
-fn shouting(config: &Arc<ServerConfig>, settings: HubSettings) -> (Handle<Shouting>, SocketAddr) {
+fn serve(config: &Arc<ServerConfig>, settings: HubSettings) -> (Handle<Shouting>, SocketAddr) {
     let listener = Listener::bind_quic("127.0.0.1:0".parse().unwrap(), config).unwrap();
     let address = listener.local_addr().unwrap();
-    (Hub::spawn(vec![listener], Shouting::default(), (), settings), address)
+    (Hub::spawn(vec![listener], shouting(), (), settings), address)
 }
 
 /// Clients whose QUIC answers every probe, and which take nothing of the stream but the hello.
@@ -60,20 +61,20 @@ async fn f_16_f_43_over_the_ceiling_those_who_hold_most_in_quic_go() {
     }
     let (config, certificate) = certificates::server();
     let settings = HubSettings { max_queued_total: 400_000, unacknowledged: None, ..HubSettings::DEFAULT };
-    let (hub, address) = shouting(&config, settings);
+    let (hub, address) = serve(&config, settings);
     let test = "f_16_f_43_over_the_ceiling_those_who_hold_most_in_quic_go";
     let peers = Peers::start(test, "stopped", address, &certificate);
     eventually("all are there", Duration::from_secs(5), || hub.stats().connections == 10).await;
     peers.stop();
     // Some 40 KB each, all of it in the hands of QUIC.
     eventually("over the ceiling", Duration::from_secs(5), || {
-        hub.call(|session, _| session.shout(&[7; 1000]));
+        hub.call(|session, _| session.say(Lane::Reliable, &[7; 1000]));
         hub.stats().queued > 400_000
     })
     .await;
     // Far less than makes a connection one of those that hold much.
     for _ in 0..20 {
-        hub.call(|session, _| session.shout(&[7; 10]));
+        hub.call(|session, _| session.say(Lane::Reliable, &[7; 10]));
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let stats = hub.stats();
@@ -88,11 +89,11 @@ async fn f_16_f_43_over_the_ceiling_those_who_hold_most_in_quic_go() {
 async fn f_16_who_acknowledges_nothing_of_the_stream_is_closed() {
     let (config, certificate) = certificates::server();
     let unacknowledged = Some(Duration::from_secs(1));
-    let (hub, address) = shouting(&config, HubSettings { unacknowledged, ..HubSettings::DEFAULT });
+    let (hub, address) = serve(&config, HubSettings { unacknowledged, ..HubSettings::DEFAULT });
     let _silent = frozen(2, address, &certificate).await;
     let mut slow = frozen(1, address, &certificate).await;
     eventually("all are there", Duration::from_secs(5), || hub.stats().connections == 3).await;
-    hub.call(|session, _| session.shout(&[7; 10_000]));
+    hub.call(|session, _| session.say(Lane::Reliable, &[7; 10_000]));
     let began = Instant::now();
     let (_, _, _, reading) = &mut slow[0];
     let mut read = 0;
@@ -113,8 +114,8 @@ async fn f_16_who_acknowledges_nothing_of_the_stream_is_closed() {
 #[tokio::test]
 async fn f_15_a_quic_connection_that_is_not_read_is_watched_for_its_end() {
     let (config, certificate) = certificates::server();
-    let (hub, address) = shouting(&config, HubSettings::DEFAULT);
-    hub.call(|session, _| session.pauses = true);
+    let (hub, address) = serve(&config, HubSettings::DEFAULT);
+    hub.call(|session, _| session.state.pauses = true);
     let (_stays, gone) = (raw(address, &certificate).await, raw(address, &certificate).await);
     eventually("both are there", Duration::from_secs(5), || hub.stats().connections == 2).await;
     gone.1.close(0_u8.into(), b"");
@@ -126,7 +127,7 @@ async fn f_15_a_quic_connection_that_is_not_read_is_watched_for_its_end() {
 #[tokio::test]
 async fn f_16_datagrams_of_those_who_have_not_come_in_are_not_kept() {
     let (config, certificate) = certificates::server();
-    let (hub, address) = shouting(&config, HubSettings::DEFAULT);
+    let (hub, address) = serve(&config, HubSettings::DEFAULT);
     let (_endpoint, connection) = handshake(address, &certificate).await;
     let send_some = async |n: u8| {
         for _ in 0..n {
@@ -142,8 +143,8 @@ async fn f_16_datagrams_of_those_who_have_not_come_in_are_not_kept() {
     recv.read_exact(&mut [0; 32]).await.unwrap();
     send_some(3).await;
     eventually("what comes later is heard", Duration::from_secs(5), || {
-        hub.call(|session, _| session.heard.len()) >= 3
+        hub.call(|session, _| session.state.droppable.len()) >= 3
     })
     .await;
-    assert_eq!(hub.call(|session, _| core::mem::take(&mut session.heard)), [3; 3]);
+    assert_eq!(hub.call(|session, _| core::mem::take(&mut session.state.droppable)), [3; 3]);
 }

@@ -12,81 +12,35 @@ mod certificates;
 
 use core::time::Duration;
 use tokio::time::{Instant as Moment, timeout};
-use voxwire_core::{FrameError, Input, Instant, Lane, LengthPrefix, Outbox, PeerId, Session};
+use voxwire_core::testing::TestSession;
+use voxwire_core::{Input, Lane, LengthPrefix};
 use voxwire_transport::{Connection, ConnectionSettings, Error, Hub, HubSettings, Listener, Remote};
 
 const LIMIT: Duration = Duration::from_millis(700);
 const SETTINGS: ConnectionSettings =
     ConnectionSettings { write_timeout: LIMIT, unacknowledged: None, ..ConnectionSettings::DEFAULT };
 
-/// Says what a test has it say, and reads nothing for an hour if it is `deaf`.
-struct Saying {
-    deaf: bool,
-    peers: Vec<PeerId>,
-    closed: usize,
-    outbox: Outbox,
+type Saying = TestSession<(), LengthPrefix>;
+
+const FRAMING: LengthPrefix = LengthPrefix { width: 2, little_endian: false, adjust: 0, min: 2, max: 2000 };
+
+/// Says what a test has it say.
+fn saying() -> Saying {
+    TestSession::new(FRAMING, (), |_, _, _| {})
 }
 
-impl Saying {
-    fn new(deaf: bool) -> Self {
-        Self { deaf, peers: Vec::new(), closed: 0, outbox: Outbox::new(8 << 20) }
-    }
-
-    /// More than all buffers on the way hold.
-    fn say_much(&mut self) {
-        for _ in 0..7000 {
-            self.outbox.forward(self.peers.iter().copied(), Lane::Reliable, &[7; 1000]).unwrap();
+/// Reads nothing for an hour.
+fn deaf() -> Saying {
+    TestSession::new(FRAMING, (), |session, now, input| {
+        if let Input::Opened { peer, .. } = input {
+            session.outbox.pause(peer, now.saturating_add(Duration::from_secs(3600)));
         }
-    }
+    })
 }
 
-impl Session for Saying {
-    type Framing = LengthPrefix;
-    type Command<'a> = ();
-    type Event<'a> = ();
-    type Violation = FrameError;
-    type Refusal = FrameError;
-
-    fn framing(&self) -> LengthPrefix {
-        LengthPrefix { width: 2, little_endian: false, adjust: 0, min: 2, max: 2000 }
-    }
-
-    fn handle_input<'a>(&mut self, now: Instant, input: Input<'a>) -> Result<Option<()>, FrameError> {
-        match input {
-            Input::Opened { peer, .. } => {
-                self.peers.push(peer);
-                if self.deaf {
-                    self.outbox.pause(peer, now.saturating_add(Duration::from_secs(3600)));
-                }
-            }
-            Input::Closed { peer } => {
-                self.peers.retain(|&known| known != peer);
-                self.closed += 1;
-            }
-            _ => {}
-        }
-        Ok(None)
-    }
-
-    fn handle_command(&mut self, _now: Instant, _command: ()) -> Result<(), FrameError> {
-        Ok(())
-    }
-
-    fn handle_timeout<'a>(&mut self, _now: Instant) -> Option<Self::Event<'a>> {
-        None
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        None
-    }
-
-    fn outbox(&mut self) -> &mut Outbox {
-        &mut self.outbox
-    }
-
-    fn shutdown(&mut self, _now: Instant) {
-        self.peers.iter().for_each(|&peer| self.outbox.close(peer));
-    }
+/// More than all buffers on the way hold.
+fn say_much(session: &mut Saying) {
+    (0..7000).for_each(|_| session.say(Lane::Reliable, &[7; 1000]));
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -106,8 +60,8 @@ async fn client(by: By) -> (Connection<Saying>, voxwire_transport::Handle<Saying
         By::Quic => Listener::bind_quic(any, &server).unwrap(),
     };
     let address = listener.local_addr().unwrap().to_string();
-    let hub = Hub::spawn(vec![listener], Saying::new(true), (), HubSettings::DEFAULT);
-    let (session, name) = (Saying::new(false), "game.example".try_into().unwrap());
+    let hub = Hub::spawn(vec![listener], deaf(), (), HubSettings::DEFAULT);
+    let (session, name) = (saying(), "game.example".try_into().unwrap());
     let connected = match by {
         By::Tcp => Connection::connect(&address, session, SETTINGS).await,
         By::Tls => Connection::connect(Remote::tcp(&address).tls(name, trusting), session, SETTINGS).await,
@@ -138,7 +92,7 @@ fn check(by: By, error: &Error) {
 async fn f_16_a_client_does_not_wait_for_ever_for_a_server_that_takes_nothing() {
     for by in [By::Tcp, By::Tls, By::Quic] {
         let (mut connection, _hub) = client(by).await;
-        connection.call(|session, _| session.say_much());
+        connection.call(|session, _| say_much(session));
         soon(async { while connection.next().await.is_some() {} }).await;
         assert_eq!(connection.session().closed, 1, "{by:?}: the session knows");
         check(by, connection.error().unwrap());
@@ -150,7 +104,7 @@ async fn f_16_a_client_does_not_wait_for_ever_for_a_server_that_takes_nothing() 
 async fn f_16_flushing_ends_where_the_server_takes_nothing() {
     for by in [By::Tcp, By::Tls, By::Quic] {
         let (mut connection, _hub) = client(by).await;
-        connection.call(|session, _| session.say_much());
+        connection.call(|session, _| say_much(session));
         let error = soon(connection.flush()).await.unwrap_err();
         check(by, &error);
         while connection.next().await.is_some() {}
@@ -163,7 +117,7 @@ async fn f_16_flushing_ends_where_the_server_takes_nothing() {
 async fn f_16_last_words_end_where_the_server_takes_nothing() {
     for by in [By::Tcp, By::Tls, By::Quic] {
         let (mut connection, _hub) = client(by).await;
-        connection.call(|session, _| session.say_much());
+        connection.call(|session, _| say_much(session));
         connection.shutdown();
         soon(async { while connection.next().await.is_some() {} }).await;
         assert_eq!(connection.session().closed, 0, "{by:?}: it was the session's will");
@@ -176,11 +130,11 @@ async fn a_server_that_takes_a_little_at_a_time_keeps_its_clients() {
     use tokio::io::AsyncReadExt as _;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let connect = Connection::connect(&address, Saying::new(false), SETTINGS);
+    let connect = Connection::connect(&address, saying(), SETTINGS);
     let (connection, server) = tokio::join!(connect, listener.accept());
     let (mut connection, (mut server, _)) = (connection.unwrap(), server.unwrap());
     connection.next().await.expect("connected");
-    connection.call(|session, _| session.say_much());
+    connection.call(|session, _| say_much(session));
     let reading = async {
         let mut some = vec![0; 1 << 20];
         for _ in 0..7 {
@@ -202,11 +156,11 @@ async fn f_15_a_client_outlasts_a_server_that_waits_for_memory_or_before_a_log_i
     let settings = ConnectionSettings { unacknowledged, ..ConnectionSettings::DEFAULT };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let connect = Connection::connect(&address, Saying::new(false), settings);
+    let connect = Connection::connect(&address, saying(), settings);
     let (connection, server) = tokio::join!(connect, listener.accept());
     let (mut connection, (mut server, _)) = (connection.unwrap(), server.unwrap());
     connection.next().await.expect("connected");
-    connection.call(|session, _| session.say_much());
+    connection.call(|session, _| say_much(session));
     let reading = async {
         tokio::time::sleep(pause).await;
         server.read_exact(&mut vec![0; 7_000_000]).await.unwrap();
@@ -225,7 +179,7 @@ async fn f_44_a_peer_that_takes_nothing_is_closed_and_one_that_takes_it_slowly_i
     let address = listener.local_addr().unwrap();
     let settings =
         HubSettings { unacknowledged: Some(UNACKNOWLEDGED), max_queued: 8 << 20, ..HubSettings::DEFAULT };
-    let hub = Hub::spawn(vec![listener], Saying::new(false), (), settings);
+    let hub = Hub::spawn(vec![listener], saying(), (), settings);
     let small_window = async || {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(8192).unwrap();
@@ -235,7 +189,7 @@ async fn f_44_a_peer_that_takes_nothing_is_closed_and_one_that_takes_it_slowly_i
     while hub.call(|session, _| session.peers.len()) < 2 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    hub.call(|session, _| session.say_much());
+    hub.call(|session, _| say_much(session));
     let (began, mut some) = (Moment::now(), [0; 4000]);
     while began.elapsed() < 4 * UNACKNOWLEDGED {
         let read = tokio::io::AsyncReadExt::read_exact(&mut slow, &mut some);

@@ -12,7 +12,7 @@ mod shouting;
 
 use core::net::SocketAddr;
 use core::time::Duration;
-use shouting::Shouting;
+use shouting::{Shouting, shouting};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -245,7 +245,7 @@ async fn c_06_a_peer_that_does_not_take_reliable_frames_is_closed() {
     let settings = HubSettings { max_queued: 16 * 1024, send_buffer: Some(4 * 1024), ..HubSettings::DEFAULT };
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let hub = Hub::spawn(vec![listener], Shouting::default(), (), settings);
+    let hub = Hub::spawn(vec![listener], shouting(), (), settings);
     let (mut slow, mut quick) =
         (TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap());
     let read = tokio::spawn(async move {
@@ -259,7 +259,7 @@ async fn c_06_a_peer_that_does_not_take_reliable_frames_is_closed() {
     until("both are there", || hub.stats().connections == 2).await;
     let mut sent = 0;
     while hub.stats().too_slow == 0 {
-        hub.call(|session, _| session.shout(&[7; 1000]));
+        hub.call(|session, _| session.say(Lane::Reliable, &[7; 1000]));
         sent += 1000;
         assert!(sent < 50_000_000, "never closed");
         tokio::time::sleep(Duration::from_micros(100)).await;
@@ -497,7 +497,7 @@ async fn f_43_over_the_ceiling_many_that_hold_little_pay_as_well() {
     };
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let hub = Hub::spawn(vec![listener], Shouting::default(), (), settings);
+    let hub = Hub::spawn(vec![listener], shouting(), (), settings);
     let mut frozen = vec![];
     for _ in 0..100 {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -508,7 +508,7 @@ async fn f_43_over_the_ceiling_many_that_hold_little_pay_as_well() {
     let mut most = 0;
     // F-46: what all are sent is held once, and costs no other its connection.
     for round in 0..40 {
-        hub.call(|session, _| session.shout(&[round; 1000]));
+        hub.call(|session, _| session.say(Lane::Reliable, &[round; 1000]));
         tokio::time::sleep(Duration::from_millis(2)).await;
         most = most.max(hub.stats().queued);
     }
@@ -529,7 +529,7 @@ async fn f_43_over_the_ceiling_many_that_hold_little_pay_as_well() {
 async fn d_15_a_session_of_datagrams_is_not_connected_by_tcp_alone() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let connect = Connection::connect(&address, Shouting::default(), ConnectionSettings::DEFAULT);
+    let connect = Connection::connect(&address, shouting(), ConnectionSettings::DEFAULT);
     let error = timeout(Duration::from_secs(10), connect).await.expect("at once").err().unwrap();
     assert!(matches!(error, Error::NotAStream), "{error}");
     assert!(error.to_string().ends_with("connect to `Remote::tcp_udp` or `Remote::quic`"), "{error}");
@@ -545,7 +545,7 @@ async fn f_35_a_client_gives_up_on_a_server_that_takes_nothing() {
     let address = listener.local_addr().unwrap().to_string();
     let settings = ConnectionSettings { max_queued: 100_000, ..ConnectionSettings::DEFAULT };
     let remote = Remote::tcp_udp(address, TcpUdpSettings::default());
-    let connect = Connection::connect(remote, Shouting::default(), settings);
+    let connect = Connection::connect(remote, shouting(), settings);
     let accept = async {
         let (mut server, _) = listener.accept().await.unwrap();
         // Its hello: no UDP.
@@ -557,7 +557,7 @@ async fn f_35_a_client_gives_up_on_a_server_that_takes_nothing() {
     let mut sent = 0;
     let ended = async {
         loop {
-            connection.call(|session, _| session.shout(&[7; 10_000]));
+            connection.call(|session, _| session.say(Lane::Reliable, &[7; 10_000]));
             sent += 1;
             if let Ok(None) = timeout(Duration::from_millis(1), connection.next()).await {
                 return;

@@ -8,12 +8,12 @@ mod shouting;
 
 use core::net::SocketAddr;
 use core::time::Duration;
-use shouting::Shouting;
+use shouting::{shouting, shouting_frames};
 use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use voxwire_core::Session;
+use voxwire_core::{Lane, Session};
 use voxwire_transport::{
     Connection, ConnectionSettings, Handle, Hub, HubSettings, Listener, Remote, TcpUdpSettings, tls,
 };
@@ -264,7 +264,7 @@ async fn f_46_what_tls_has_opened_and_has_not_been_taken_is_in_the_books() {
     let (_, _, cert) = serve("opened", HubSettings::DEFAULT);
     let listener = listener.with_tls(tls::server_config(&cert, &cert.with_extension("key")).unwrap());
     let address = listener.local_addr().unwrap();
-    let session = Shouting { max: 65_000, ..Shouting::default() };
+    let session = shouting_frames(65_000);
     let hub = Hub::spawn(vec![listener], session, (), settings);
     let config = tls::client_config(&cert).unwrap();
     let connect = || blocking(std::net::TcpStream::connect(address).unwrap(), &config);
@@ -300,7 +300,7 @@ async fn f_46_what_tls_keeps_for_a_peer_that_does_not_read_waits() {
     let listener = listener.with_tls(tls::server_config(&cert, &key).unwrap());
     let address = listener.local_addr().unwrap();
     let settings = HubSettings { send_buffer: Some(4096), ..HubSettings::DEFAULT };
-    let hub = Hub::spawn(vec![listener], Shouting::default(), (), settings);
+    let hub = Hub::spawn(vec![listener], shouting(), (), settings);
     let config = tls::client_config(&cert).unwrap();
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -310,8 +310,7 @@ async fn f_46_what_tls_keeps_for_a_peer_that_does_not_read_waits() {
     let (mut said, mut most) = (0_usize, 0);
     while most < 16 * 1024 && said < 10_000 {
         hub.call(|session, _| {
-            let peers = session.peers.clone();
-            session.outbox.forward(peers, voxwire_core::Lane::Reliable, &[7; 100]).unwrap();
+            session.say(Lane::Reliable, &[7; 100]);
         });
         said += 1;
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -323,18 +322,17 @@ async fn f_46_what_tls_keeps_for_a_peer_that_does_not_read_waits() {
     // Nor has it been written: more than the system may still take after all.
     for _ in 0..100 {
         hub.call(|session, _| {
-            let peers = session.peers.clone();
-            session.outbox.forward(peers, voxwire_core::Lane::Reliable, &[7; 100]).unwrap();
+            session.say(Lane::Reliable, &[7; 100]);
         });
         said += 1;
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     hub.call(|session, _| session.outbox.probe(session.peers[0]));
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(hub.call(|session, _| session.written), 0);
+    assert_eq!(hub.call(|session, _| session.state.written), 0);
     stream.read_exact(&mut vec![0; said * 103]).unwrap();
     for _ in 0..500 {
-        if hub.stats().queued == 0 && hub.call(|session, _| session.written) == 1 {
+        if hub.stats().queued == 0 && hub.call(|session, _| session.state.written) == 1 {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;

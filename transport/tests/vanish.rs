@@ -17,11 +17,11 @@ mod namespaces;
 mod shouting;
 
 use core::time::Duration;
-use shouting::Shouting;
+use shouting::{Shouting, shouting};
 use std::process::Command;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
-use voxwire_core::{Clock, Instant};
+use voxwire_core::{Clock, Instant, Lane};
 use voxwire_transport::{Handle, Hub, HubSettings, Keepalive, Listener};
 
 /// Set for the part of the test that runs in namespaces of its own.
@@ -77,7 +77,7 @@ type Pair = (Handle<Shouting>, Box<dyn core::any::Any>);
 async fn tcp(settings: HubSettings) -> Pair {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let hub = Hub::spawn(vec![listener], Shouting::default(), (), settings);
+    let hub = Hub::spawn(vec![listener], shouting(), (), settings);
     (hub, Box::new(TcpStream::connect(address).await.unwrap()))
 }
 
@@ -87,14 +87,14 @@ async fn slow(settings: HubSettings) -> Pair {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let settings = HubSettings { max_queued: 8 << 20, ..settings };
-    let hub = Hub::spawn(vec![listener], Shouting::default(), (), settings);
+    let hub = Hub::spawn(vec![listener], shouting(), (), settings);
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(8192).unwrap();
     let mut peer = socket.connect(address).await.unwrap();
     while hub.call(|session, _| session.peers.is_empty()) {
         sleep(Duration::from_millis(10)).await;
     }
-    (0..FRAMES).for_each(|_| hub.call(|session, _| session.shout(&[7; 1000])));
+    (0..FRAMES).for_each(|_| hub.call(|session, _| session.say(Lane::Reliable, &[7; 1000])));
     let mut some = vec![0; 5000];
     for _ in 0..FRAMES / 5 {
         tokio::io::AsyncReadExt::read_exact(&mut peer, &mut some).await.unwrap();
@@ -109,9 +109,9 @@ async fn quic(settings: HubSettings) -> Pair {
     let (config, client) = certificates::pair();
     let listener = Listener::bind_quic("127.0.0.1:0".parse().unwrap(), &config).unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let hub = Hub::spawn(vec![listener], Shouting::default(), (), settings);
+    let hub = Hub::spawn(vec![listener], shouting(), (), settings);
     let name = "game.example".try_into().unwrap();
-    let (session, settings) = (Shouting::default(), ConnectionSettings::DEFAULT);
+    let (session, settings) = (shouting(), ConnectionSettings::DEFAULT);
     let connecting = Connection::connect(Remote::quic(&address, name, client), session, settings);
     (hub, Box::new(connecting.await.unwrap()))
 }
@@ -191,7 +191,7 @@ async fn watch(hub: &Handle<Shouting>, plan: &[u64], clock: Clock) -> Duration {
             return time;
         }
         if plan.next_if(|at| *at <= time).is_some() {
-            hub.call(|session, _| session.shout(&[7; 100]));
+            hub.call(|session, _| session.say(Lane::Reliable, &[7; 100]));
         }
         sleep(Duration::from_millis(20)).await;
     }

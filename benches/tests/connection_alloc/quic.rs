@@ -7,7 +7,8 @@ use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::runtime::{Builder, Runtime};
-use voxwire_core::{Datagram, FrameError, Input, Instant, Lane, Outbox, PeerId, Session};
+use voxwire_core::testing::TestSession;
+use voxwire_core::{Datagram, Input, Lane};
 use voxwire_transport::tls::rustls::crypto::ring::default_provider;
 use voxwire_transport::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use voxwire_transport::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -97,23 +98,23 @@ fn ours(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> u64 {
     let listener = Listener::bind_quic("127.0.0.1:0".parse().unwrap(), server).unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let settings = HubSettings { frames: UNLIMITED, ..HubSettings::DEFAULT };
-    let _hub = Hub::spawn(vec![listener], Relay::default(), (), settings);
+    let _hub = Hub::spawn(vec![listener], relay(), (), settings);
     drop(guard);
     here.block_on(async {
         let connect = || {
             let name = "game.example".try_into().unwrap();
             let settings = ConnectionSettings::DEFAULT;
-            Connection::connect(Remote::quic(&address, name, client.clone()), Relay::default(), settings)
+            Connection::connect(Remote::quic(&address, name, client.clone()), relay(), settings)
         };
         let (mut speaker, mut listener) = (connect().await.unwrap(), connect().await.unwrap());
         for connection in [&mut speaker, &mut listener] {
             connection.next().await.expect("connected");
         }
         count_frames(async || {
-            speaker.call(|session, _| session.say(&[7; 100]));
+            speaker.call(|session, _| session.say(Lane::Droppable, &[7; 100]));
             speaker.flush().await.unwrap();
-            let heard = listener.session().heard;
-            while listener.session().heard == heard {
+            let heard = listener.session().state;
+            while listener.session().state == heard {
                 listener.next().await.expect("the connection goes on");
             }
         })
@@ -134,65 +135,11 @@ async fn count_frames(mut frame: impl AsyncFnMut()) -> u64 {
 }
 
 /// Passes every frame on to all others, and counts them.
-#[derive(Debug)]
-struct Relay {
-    peers: Vec<PeerId>,
-    heard: u64,
-    outbox: Outbox,
-}
-
-impl Default for Relay {
-    fn default() -> Self {
-        Self { peers: Vec::new(), heard: 0, outbox: Outbox::new(1 << 16) }
-    }
-}
-
-impl Relay {
-    fn say(&mut self, frame: &[u8]) {
-        self.outbox.forward(self.peers.iter().copied(), Lane::Droppable, frame).unwrap();
-    }
-}
-
-impl Session for Relay {
-    type Framing = Datagram;
-    type Command<'a> = ();
-    type Event<'a> = ();
-    type Violation = FrameError;
-    type Refusal = FrameError;
-
-    fn framing(&self) -> Datagram {
-        Datagram { max: 1000 }
-    }
-
-    fn handle_input<'a>(&mut self, _now: Instant, input: Input<'a>) -> Result<Option<()>, FrameError> {
-        match input {
-            Input::Opened { peer, .. } => self.peers.push(peer),
-            Input::Closed { peer } => self.peers.retain(|&known| known != peer),
-            Input::Frame { peer, lane, bytes } => {
-                self.heard += 1;
-                let others = self.peers.iter().copied().filter(|&other| other != peer);
-                self.outbox.forward(others, lane, bytes).unwrap();
-            }
-            _ => {}
+fn relay() -> TestSession<u64, Datagram> {
+    TestSession::new(Datagram { max: 1000 }, 0, |session, _, input| {
+        if let Input::Frame { peer, lane, bytes } = input {
+            session.state += 1;
+            session.relay(peer, lane, bytes);
         }
-        Ok(None)
-    }
-
-    fn handle_command(&mut self, _now: Instant, _command: ()) -> Result<(), FrameError> {
-        Ok(())
-    }
-
-    fn handle_timeout<'a>(&mut self, _now: Instant) -> Option<Self::Event<'a>> {
-        None
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        None
-    }
-
-    fn outbox(&mut self) -> &mut Outbox {
-        &mut self.outbox
-    }
-
-    fn shutdown(&mut self, _now: Instant) {}
+    })
 }

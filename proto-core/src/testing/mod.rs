@@ -15,6 +15,7 @@ mod chop;
 mod json;
 mod laws;
 mod rng;
+mod session;
 mod sim;
 mod vectors;
 
@@ -23,6 +24,7 @@ pub use {
     json::{assert_json_file, hex, json_object, json_string},
     laws::{law_frame, law_hostile, law_message, law_timers},
     rng::Rng,
+    session::TestSession,
     sim::{LinkId, Log, Net, NodeId, Sim, Transport},
     vectors::{Vector, unhex, vectors},
 };
