@@ -1,9 +1,9 @@
-use crate::Script;
+use crate::{Driver, Script};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use voxwire_core::testing::law_frame;
 use voxwire_core::testing::law_timers;
-use voxwire_core::{DialId, Input, Instant, Lane, List, Message, Output, PeerId, PeerIds, Session, Via};
+use voxwire_core::{DialId, Input, Lane, List, Message, Output, PeerId, PeerIds, Session, Via};
 use voxwire_dissonance::{
     Channel, Client, ClientCommand, ClientId, ClientInfo, ClientSettings, ClientState, CodecSettings,
     DeltaClientState, HandshakeRequest, HandshakeResponse, Options, Packet, Profile, Recipient,
@@ -115,31 +115,13 @@ fn server(mut script: Script<'_>) {
     settings.limits.max_outbox = 20_000;
     let mut server = Server::new(settings, 7);
     let session = server.session();
-    let (mut ids, mut alive, mut now) = (PeerIds::new(), Vec::<PeerId>::new(), crate::START);
-    let mut drain = true;
+    let mut driver = Driver::default();
     while !script.is_empty() {
         let operation = script.byte();
-        let peer = alive.get(usize::from(operation >> 4)).copied();
-        match (operation % 16, peer) {
-            (0 | 1, _) => {
-                let peer = ids.mint().expect("a free slot");
-                let from = Some(([10, 0, 0, operation >> 6], 1).into());
-                alive.push(peer);
-                let _ = server.handle_input(now, Input::Opened { peer, via: Via::Accepted, from });
+        match (operation % 16, driver.peer(operation)) {
+            (0..=4, _) => {
+                driver.step(&mut server, operation, &mut script, Duration::from_millis(300), Server::len);
             }
-            (2, Some(peer)) => {
-                alive.retain(|&known| known != peer);
-                ids.retire(peer);
-                let _ = server.handle_input(now, Input::Closed { peer });
-            }
-            // That many places there are not.
-            (2, None) => crate::evict_first(&mut server, now, (&mut alive, &mut ids), 0, Server::len),
-            (3, Some(peer)) => {
-                let len = usize::from(script.byte());
-                let bytes = script.bytes(len);
-                let _ = server.handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes });
-            }
-            (4, _) => now = now.saturating_add(Duration::from_millis(u64::from(script.byte()) * 300)),
             (5, Some(peer)) => {
                 let client = ClientId::new(u16::from(operation >> 4));
                 let [from, to] = [operation >> 6, script.byte()].map(|n| Some(NAMES[usize::from(n) % 4]));
@@ -151,54 +133,38 @@ fn server(mut script: Script<'_>) {
                     4 => ServerCommand::Move { client, from, to },
                     _ => ServerCommand::Watch { client: Some(client), on: true },
                 };
-                let before = server.outputs().count();
-                if server.handle_command(now, command).is_err() {
-                    assert_eq!(server.outputs().count(), before, "a refusal queues nothing");
-                }
+                let _ = driver.command(&mut server, command);
             }
-            (6, _) => drain = !drain,
-            (7, _) => server.shutdown(now),
+            (6, _) => driver.drains = !driver.drains,
+            (7, _) => server.shutdown(driver.now),
             (_, Some(peer)) => {
                 let bytes = packet(&mut script, session);
-                let _ = server.handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes: &bytes });
+                let _ = driver.frame(&mut server, peer, &bytes);
             }
             _ => {}
         }
-        law_timers(&mut server, now, |_, _| {});
-        if drain {
-            obey(&mut server, &mut alive, &mut ids);
+        driver.timers(&mut server, |_, _| {});
+        if driver.drains {
+            driver.obey(&mut server, sent);
         }
         check(&server);
     }
-    obey(&mut server, &mut alive, &mut ids);
+    driver.obey(&mut server, sent);
     // The server knows the peers that are there, and no others.
-    assert_eq!(server.peers(), alive.len());
-    now = now.saturating_add(Duration::from_secs(400));
-    law_timers(&mut server, now, |_, _| {});
-    obey(&mut server, &mut alive, &mut ids);
-    let outside = alive.iter().find(|peer| server.client_of(**peer).is_none());
+    assert_eq!(server.peers(), driver.alive.len());
+    driver.pass(Duration::from_secs(400));
+    driver.timers(&mut server, |_, _| {});
+    driver.obey(&mut server, sent);
+    let outside = driver.alive.iter().find(|peer| server.client_of(**peer).is_none());
     assert!(outside.is_none(), "a client outside the session is gone");
 }
 
-/// The driver's part.
-fn obey(server: &mut Server, alive: &mut Vec<PeerId>, ids: &mut PeerIds) {
-    let mut done = 0;
-    let mut closed = BTreeSet::new();
-    for output in server.outputs() {
-        done += 1;
-        match output {
-            Output::Send { to, frame, .. } => {
-                assert!(!closed.contains(&to), "a frame behind a close");
-                assert!(frame.len() <= 1024, "a packet of {} bytes", frame.len());
-                Packet::decode(frame, &WIRE).expect("what a server sends is a packet");
-            }
-            Output::Close { peer } => assert!(closed.insert(peer), "closed twice"),
-            _ => {}
-        }
+/// What is sent is a packet, and fits a datagram.
+fn sent(output: Output<'_>) {
+    if let Output::Send { frame, .. } = output {
+        assert!(frame.len() <= 1024, "a packet of {} bytes", frame.len());
+        Packet::decode(frame, &WIRE).expect("what is sent is a packet");
     }
-    server.advance(done);
-    alive.retain(|peer| !closed.contains(peer));
-    closed.into_iter().for_each(|peer| ids.retire(peer));
 }
 
 /// The tables of a server agree with each other.
@@ -260,11 +226,11 @@ fn client(mut script: Script<'_>) {
                     4 => ClientCommand::Text { to: target, text: name },
                     _ => ClientCommand::Reach { host: "example.org", port: 1 },
                 };
-                refused_or_not(&mut client, now, command);
+                let _ = crate::command(&mut client, now, command);
             }
             6 => {
                 let frame = script.bytes(usize::from(operation));
-                refused_or_not(&mut client, now, ClientCommand::Say { frame });
+                let _ = crate::command(&mut client, now, ClientCommand::Say { frame });
             }
             7 => {
                 if let Some(peer) = path {
@@ -289,11 +255,10 @@ fn client(mut script: Script<'_>) {
         let mut done = 0;
         for output in client.outputs() {
             done += 1;
+            sent(output);
             match output {
-                Output::Send { to, frame, .. } => {
+                Output::Send { to, .. } => {
                     assert!(Some(to) == server || paths.contains(&to), "a frame for nobody");
-                    assert!(frame.len() <= 1024);
-                    Packet::decode(frame, &WIRE).expect("what a client sends is a packet");
                 }
                 Output::Close { peer } if Some(peer) == server => server = None,
                 Output::Close { peer } => paths.retain(|&known| known != peer),
@@ -305,12 +270,5 @@ fn client(mut script: Script<'_>) {
             assert!(!listeners.is_empty() && listeners.is_sorted(), "{room}");
             assert!(listeners.iter().all(|&id| client.name_of(id).is_some()), "{room}");
         }
-    }
-}
-
-fn refused_or_not(client: &mut Client, now: Instant, command: ClientCommand<'_>) {
-    let before = client.outputs().count();
-    if client.handle_command(now, command).is_err() {
-        assert_eq!(client.outputs().count(), before, "a refusal queues nothing");
     }
 }

@@ -1,11 +1,8 @@
-use crate::Script;
+use crate::{Driver, Script};
 use core::time::Duration;
 use std::collections::BTreeSet;
-use voxwire_core::testing::law_timers;
 use voxwire_core::testing::{chop, law_frame};
-use voxwire_core::{
-    DialId, Input, Instant, Lane, Limits, ListenId, Message, Output, PeerId, PeerIds, Session, Via,
-};
+use voxwire_core::{DialId, Input, Limits, ListenId, Message, Output, PeerId, Session, Via};
 use voxwire_opcode::{
     CLIENT_LIMITS, CallId, CallRequest, Client, ClientCommand, ClientSettings, Packet, RelayAddress, Server,
     ServerCommand, ServerSettings, Text, Wire,
@@ -58,63 +55,33 @@ fn packet(script: &mut Script<'_>) -> Vec<u8> {
     bytes
 }
 
-/// What a driver knows of a session: its connections, ports and calls on their way.
-struct Driver {
-    ids: PeerIds,
-    alive: Vec<PeerId>,
+/// The connections of a session, and its ports and calls on their way.
+#[derive(Default)]
+struct Calls {
+    driver: Driver,
     ports: BTreeSet<ListenId>,
     dials: BTreeSet<DialId>,
-    now: Instant,
 }
 
-impl Driver {
-    fn new() -> Self {
-        Self {
-            ids: PeerIds::new(),
-            alive: Vec::new(),
-            ports: BTreeSet::new(),
-            dials: BTreeSet::new(),
-            now: crate::START,
-        }
-    }
-
-    fn open(&mut self, session: &mut impl Session, via: Via, last: u8) {
-        let peer = self.ids.mint().expect("a free slot");
-        self.alive.push(peer);
-        let from = Some(([10, 0, 0, last % 3], 1).into());
-        let _ = session.handle_input(self.now, Input::Opened { peer, via, from });
-    }
-
-    fn frame(&self, session: &mut impl Session, peer: PeerId, bytes: &[u8]) {
-        let _ = session.handle_input(self.now, Input::Frame { peer, lane: Lane::Reliable, bytes });
-    }
-
-    /// What happens to any session; false if it is something else.
+impl Calls {
+    /// What happens to any session; false if it is something else. A client has no places to give.
     fn step(&mut self, session: &mut impl Session, operation: u8, script: &mut Script<'_>) -> bool {
-        let peer = self.alive.get(usize::from(operation >> 4)).copied();
-        match (operation % 16, peer) {
-            (0 | 1, _) => self.open(session, Via::Accepted, operation >> 4),
-            (2, Some(peer)) => {
-                self.alive.retain(|&known| known != peer);
-                self.ids.retire(peer);
-                let _ = session.handle_input(self.now, Input::Closed { peer });
-            }
-            (3, Some(peer)) => {
-                let len = usize::from(script.byte());
-                self.frame(session, peer, script.bytes(len));
-            }
-            (4, _) => {
-                self.now = self.now.saturating_add(Duration::from_millis(u64::from(script.byte()) * 50))
+        let from = Some(([10, 0, 0, (operation >> 4) % 3], 1).into());
+        match (operation % 16, self.driver.peer(operation)) {
+            (0 | 1, _) => drop(self.driver.open(session, Via::Accepted, from)),
+            (2, Some(_)) | (3 | 4, _) => {
+                return self.driver.step(session, operation, script, Duration::from_millis(50), |_| 0);
             }
             (5, _) => {
                 // A port is opened, or not, or a client comes to one.
                 let choice = script.byte();
                 let known = self.ports.iter().nth(usize::from(choice >> 4)).copied();
                 let id = known.unwrap_or_else(|| ListenId::new(u32::from(choice)));
+                let now = self.driver.now;
                 match choice % 4 {
-                    0 | 1 => drop(session.handle_input(self.now, Input::Listening { id, port: 40_000 })),
-                    2 => self.open(session, Via::AcceptedOn(id), operation >> 4),
-                    _ => drop(session.handle_input(self.now, Input::ListenFailed(id))),
+                    0 | 1 => drop(session.handle_input(now, Input::Listening { id, port: 40_000 })),
+                    2 => drop(self.driver.open(session, Via::AcceptedOn(id), from)),
+                    _ => drop(session.handle_input(now, Input::ListenFailed(id))),
                 }
             }
             (6, _) => {
@@ -123,14 +90,14 @@ impl Driver {
                 let id = known.unwrap_or_else(|| DialId::new(u32::from(choice)));
                 self.dials.remove(&id);
                 if choice & 1 == 0 {
-                    self.open(session, Via::Dialled(id), 0);
+                    let _ = self.driver.open(session, Via::Dialled(id), Some(([10, 0, 0, 0], 1).into()));
                 } else {
-                    let _ = session.handle_input(self.now, Input::DialFailed(id));
+                    let _ = session.handle_input(self.driver.now, Input::DialFailed(id));
                 }
             }
             (8.., Some(peer)) => {
                 let bytes = packet(script);
-                self.frame(session, peer, &bytes);
+                let _ = self.driver.frame(session, peer, &bytes);
             }
             _ => return false,
         }
@@ -138,28 +105,20 @@ impl Driver {
     }
 
     fn timers(&self, session: &mut impl Session) {
-        law_timers(session, self.now, |_, _| {});
+        self.driver.timers(session, |_, _| {});
     }
 
     fn obey(&mut self, session: &mut impl Session) {
-        let (mut done, mut closed) = (0, BTreeSet::new());
-        for output in session.outputs() {
-            done += 1;
-            match output {
-                Output::Send { to, frame, .. } => {
-                    assert!(!closed.contains(&to), "a frame behind a close");
-                    Packet::decode(frame, &Wire::SERVER).expect("what a session sends is a packet");
-                }
-                Output::Close { peer } => assert!(closed.insert(peer), "closed twice"),
-                Output::Listen { id } => assert!(self.ports.insert(id), "a port opened twice"),
-                Output::StopListening { id } => drop(self.ports.remove(&id)),
-                Output::Dial { id, .. } => assert!(self.dials.insert(id), "dialled twice"),
-                _ => {}
+        let Self { driver, ports, dials } = self;
+        driver.obey(session, |output| match output {
+            Output::Send { frame, .. } => {
+                Packet::decode(frame, &Wire::SERVER).expect("what a session sends is a packet");
             }
-        }
-        session.advance(done);
-        self.alive.retain(|peer| !closed.contains(peer));
-        closed.into_iter().for_each(|peer| self.ids.retire(peer));
+            Output::Listen { id } => assert!(ports.insert(id), "a port opened twice"),
+            Output::StopListening { id } => drop(ports.remove(&id)),
+            Output::Dial { id, .. } => assert!(dials.insert(id), "dialled twice"),
+            _ => {}
+        });
     }
 }
 
@@ -175,15 +134,13 @@ fn server(mut script: Script<'_>) {
     // A client without a name is closed with its relayed calls, two connections each.
     let carried = if settings.unnamed_take_part { 2 * settings.max_relays } else { 0 };
     let mut server = Server::new(settings, 7);
-    let (mut driver, mut drain) = (Driver::new(), true);
+    let mut calls = Calls::default();
     while !script.is_empty() {
         let operation = script.byte();
-        let peer = driver.alive.get(usize::from(operation >> 4));
-        if operation % 16 == 2 && peer.is_none() {
+        if operation % 16 == 2 && calls.driver.peer(operation).is_none() {
             // That many places there are not.
-            let Driver { alive, ids, now, .. } = &mut driver;
-            crate::evict_first(&mut server, *now, (alive, ids), carried, Server::logged_in);
-        } else if !driver.step(&mut server, operation, &mut script) {
+            calls.driver.evict(&mut server, carried, Server::logged_in);
+        } else if !calls.step(&mut server, operation, &mut script) {
             let peer = PeerId { slot: u32::from(operation >> 4), generation: 0 };
             let name = NAMES[usize::from(script.byte()) % NAMES.len()];
             let command = match script.byte() % 6 {
@@ -191,44 +148,41 @@ fn server(mut script: Script<'_>) {
                 2 => ServerCommand::Reject { peer, reason: name },
                 3 => ServerCommand::Kick { peer, reason: name },
                 4 => {
-                    drain = !drain;
+                    calls.driver.drains = !calls.driver.drains;
                     continue;
                 }
                 _ => {
-                    server.shutdown(driver.now);
+                    server.shutdown(calls.driver.now);
                     continue;
                 }
             };
-            let before = server.outputs().count();
-            if server.handle_command(driver.now, command).is_err() {
-                assert_eq!(server.outputs().count(), before, "a refusal queues nothing");
-            }
+            let _ = calls.driver.command(&mut server, command);
         }
-        driver.timers(&mut server);
-        if drain {
-            driver.obey(&mut server);
+        calls.timers(&mut server);
+        if calls.driver.drains {
+            calls.obey(&mut server);
         }
-        for &peer in &driver.alive {
+        for &peer in &calls.driver.alive {
             if let Some(name) = server.name(peer) {
                 assert_eq!(server.find(name), Some(peer), "a client is found by its name");
             }
         }
         assert!(server.relays() <= 3 && server.logged_in() <= 6);
     }
-    driver.obey(&mut server);
+    calls.obey(&mut server);
     // The server knows the peers that are there, and no others.
-    assert_eq!(server.peers(), driver.alive.len());
+    assert_eq!(server.peers(), calls.driver.alive.len());
     // Calls end, and then the ports that outlast them.
     for _ in 0..2 {
-        driver.now = driver.now.saturating_add(Duration::from_secs(400));
-        driver.timers(&mut server);
-        driver.obey(&mut server);
+        calls.driver.pass(Duration::from_secs(400));
+        calls.timers(&mut server);
+        calls.obey(&mut server);
     }
     assert!(server.poll_timeout().is_none(), "no call waits for ever");
-    server.shutdown(driver.now);
-    driver.timers(&mut server);
-    driver.obey(&mut server);
-    assert!(server.peers() == 0 && driver.alive.is_empty() && driver.ports.is_empty());
+    server.shutdown(calls.driver.now);
+    calls.timers(&mut server);
+    calls.obey(&mut server);
+    assert!(server.peers() == 0 && calls.driver.alive.is_empty() && calls.ports.is_empty());
 }
 
 fn client(mut script: Script<'_>) {
@@ -241,10 +195,10 @@ fn client(mut script: Script<'_>) {
         ..ClientSettings::DEFAULT
     };
     let mut client = Client::new(settings);
-    let mut driver = Driver::new();
+    let mut calls = Calls::default();
     while !script.is_empty() {
         let operation = script.byte();
-        if !driver.step(&mut client, operation, &mut script) {
+        if !calls.step(&mut client, operation, &mut script) {
             let choice = script.byte();
             let call = CallId::new(u32::from(choice >> 3));
             let name = NAMES[usize::from(choice) % NAMES.len()];
@@ -256,20 +210,17 @@ fn client(mut script: Script<'_>) {
                 4 => ClientCommand::HangUp { call },
                 5 => ClientCommand::Say { call: None, packet: name.as_bytes() },
                 _ => {
-                    client.shutdown(driver.now);
+                    client.shutdown(calls.driver.now);
                     continue;
                 }
             };
-            let before = client.outputs().count();
-            if client.handle_command(driver.now, command).is_err() {
-                assert_eq!(client.outputs().count(), before, "a refusal queues nothing");
-            }
+            let _ = calls.driver.command(&mut client, command);
         }
-        driver.timers(&mut client);
-        driver.obey(&mut client);
+        calls.timers(&mut client);
+        calls.obey(&mut client);
         assert!(client.calls().count() <= 3);
     }
-    client.shutdown(driver.now);
-    driver.obey(&mut client);
-    assert!(client.calls().count() == 0 && driver.alive.is_empty() && driver.ports.is_empty());
+    client.shutdown(calls.driver.now);
+    calls.obey(&mut client);
+    assert!(client.calls().count() == 0 && calls.driver.alive.is_empty() && calls.ports.is_empty());
 }

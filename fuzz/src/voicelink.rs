@@ -1,9 +1,8 @@
-use crate::Script;
+use crate::{Driver, Script};
 use core::time::Duration;
-use std::collections::BTreeSet;
 use voxwire_core::testing::law_timers;
 use voxwire_core::testing::{chop, law_frame};
-use voxwire_core::{Input, Lane, Message, Moderation as _, Output, PeerId, PeerIds, Session, Via};
+use voxwire_core::{Input, Lane, Message, Moderation as _, Output, PeerId, Session, Via};
 use voxwire_voicelink::{
     ByteOrder, Client, ClientCommand, ClientSettings, Format, Framing, Handshake, MAX_DATA, Packet,
     Parameters, Phase, Server, ServerCommand, ServerSettings, Wire,
@@ -74,34 +73,18 @@ fn server(mut script: Script<'_>) {
     settings.limits.max_outbox = 8000;
     settings.call_idle_timeout = Duration::from_secs(60);
     let mut server = Server::new(settings, 7);
-    let (mut ids, mut alive, mut now) = (PeerIds::new(), Vec::<PeerId>::new(), crate::START);
-    let mut drain = true;
+    let mut driver = Driver::default();
     while !script.is_empty() {
         let operation = script.byte();
-        let waiting = server.outputs().count();
-        let peer = alive.get(usize::from(operation >> 4)).copied();
-        match (operation % 16, peer) {
-            (0 | 1, _) => {
-                let peer = ids.mint().expect("a free slot");
-                let from = [127, 0, 0, operation >> 6];
-                let from = Some((from, 1).into());
-                alive.push(peer);
-                let _ = server.handle_input(now, Input::Opened { peer, via: Via::Accepted, from });
-            }
-            (2, Some(peer)) => {
-                alive.retain(|&known| known != peer);
-                ids.retire(peer);
-                server.handle_input(now, Input::Closed { peer }).expect("a peer that is there can go");
-            }
-            // That many places there are not.
-            (2, None) => crate::evict_first(&mut server, now, (&mut alive, &mut ids), 0, Server::registered),
-            (3, Some(peer)) => {
-                let len = usize::from(script.byte());
-                let _ = server
-                    .handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes: script.bytes(len) });
-            }
-            (4, _) => {
-                now = now.saturating_add(Duration::from_millis(u64::from(script.byte()) * 200));
+        match (operation % 16, driver.peer(operation)) {
+            (0..=4, _) => {
+                driver.step(
+                    &mut server,
+                    operation,
+                    &mut script,
+                    Duration::from_millis(200),
+                    Server::registered,
+                );
             }
             (5, Some(peer)) => {
                 let name = ["a", "b", "c", "door"][usize::from(operation >> 6)];
@@ -115,50 +98,33 @@ fn server(mut script: Script<'_>) {
                     6 => ServerCommand::EndCall { peer, reason: "over" },
                     _ => ServerCommand::Kick { peer, reason: "out" },
                 };
-                let before = server.outputs().count();
-                if server.handle_command(now, command).is_err() {
-                    assert_eq!(server.outputs().count(), before, "a refusal queues nothing");
-                }
+                let _ = driver.command(&mut server, command);
             }
-            (6, _) => drain = !drain,
-            (7, None) => server.shutdown(now),
+            (6, _) => driver.drains = !driver.drains,
+            (7, None) => server.shutdown(driver.now),
             (_, Some(peer)) => {
                 let mut frame = Vec::new();
                 let order = ORDERS[usize::from(peer.slot % 2 == 1)];
                 packet(&mut script).encode(&Wire::new(order), &mut frame).expect("a small packet");
-                let _ = server.handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes: &frame });
+                let _ = driver.frame(&mut server, peer, &frame);
             }
             _ => {}
         }
-        law_timers(&mut server, now, |_, _| {});
-        let known: BTreeSet<PeerId> = alive.iter().copied().collect();
-        let (mut closed, mut bytes) = (BTreeSet::new(), 0);
-        for (index, output) in server.outputs().enumerate() {
-            match output {
-                Output::Send { to, frame, .. } => {
-                    // What waited before may be for a client that has left since.
-                    let gone = !known.contains(&to) || closed.contains(&to);
-                    assert!(index < waiting || !gone, "a frame for a client that is gone");
-                    bytes += frame.len();
-                }
-                Output::Close { peer } => assert!(closed.insert(peer), "closed twice"),
-                _ => {}
-            }
-        }
+        driver.timers(&mut server, |_, _| {});
+        let waiting = server.outputs().map(|output| match output {
+            Output::Send { frame, .. } => frame.len(),
+            _ => 0,
+        });
+        let bytes: usize = waiting.sum();
         assert!(bytes <= 8000 + 6 * 1200, "the outbox is bounded");
-        alive.retain(|peer| !closed.contains(peer));
-        closed.into_iter().for_each(|peer| ids.retire(peer));
-        if drain || bytes > 4000 {
-            server.advance(usize::MAX);
+        if driver.drains || bytes > 4000 {
+            driver.obey(&mut server, |_| {});
         } else {
             // Closes are obeyed at once, as drivers do; what is before them goes with them.
-            let closes =
-                server.outputs().enumerate().filter(|(_, output)| matches!(output, Output::Close { .. }));
-            let done = closes.last().map_or(0, |(index, _)| index + 1);
-            server.advance(done);
+            driver.obey_closes(&mut server);
         }
         assert!(server.peers() <= 6 && server.registered() <= server.peers());
-        assert_eq!(server.peers(), alive.len(), "the session and its driver agree on who is there");
+        assert_eq!(server.peers(), driver.alive.len(), "the session and its driver agree on who is there");
         for (caller, callee, _) in server.calls() {
             assert!(caller != callee && server.address(caller).is_some() && server.address(callee).is_some());
         }
@@ -209,13 +175,9 @@ fn client(mut script: Script<'_>) {
                     6 => ClientCommand::Drop { optional: b"" },
                     _ => ClientCommand::Say { samples: script.bytes(8) },
                 };
-                let (before, sent) = (client.phase(), client.outputs().count());
-                if client.handle_command(now, command).is_err() {
-                    assert_eq!(
-                        (client.phase(), client.outputs().count()),
-                        (before, sent),
-                        "a refusal changes nothing"
-                    );
+                let before = client.phase();
+                if crate::command(&mut client, now, command).is_err() {
+                    assert_eq!(client.phase(), before, "a refusal changes nothing");
                 }
             }
         }
