@@ -43,6 +43,26 @@ fn d_19_a_connection_ends_while_its_server_takes_nothing() {
     ann.quit();
 }
 
+/// D-19: a server that is full is told from one that is lost, whether it ends the connection or resets it.
+#[test]
+fn d_19_a_server_without_an_answer_is_told() {
+    let Some(tests) = mono::tests() else { return };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    for reads in [true, false] {
+        let address = listener.local_addr().unwrap();
+        let ann = CSharp::transport(tests, address, &["no-reconnect"], &[]);
+        let mut stream = listener.accept().unwrap().0;
+        // What has come in and is not read makes the system reset the connection.
+        while stream.peek(&mut [0; 8]).unwrap() < 8 {}
+        if reads {
+            stream.read_exact(&mut [0; 8]).unwrap();
+        }
+        drop(stream);
+        ann.lines.until("news Failed: the server has closed the connection without an answer: it is full");
+        ann.quit();
+    }
+}
+
 /// D-19: the waits between attempts grow, and none is longer than the settings say.
 #[test]
 fn d_19_the_waits_between_attempts_grow() {

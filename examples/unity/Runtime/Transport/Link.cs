@@ -169,8 +169,7 @@ namespace Voxwire.Transport
             var start = clock.ElapsedMilliseconds;
             while (receivedCount < Wire.ServerHelloLength)
             {
-                WriteOutput(clock.ElapsedMilliseconds);
-                var read = Receive();
+                var read = Exchange();
                 if (Wire.IsTlsAlert(received, receivedCount))
                 {
                     throw new TransportException("the server speaks TLS, and this client does not: set Tls");
@@ -195,6 +194,21 @@ namespace Voxwire.Transport
             var hello = Wire.ReadServerHello(received);
             Consume(Wire.ServerHelloLength);
             return hello;
+        }
+
+        /// <summary>Sends the hello and reads its answer, as far as that goes. Returns what <see cref="Receive"/> returns.</summary>
+        private int Exchange()
+        {
+            try
+            {
+                WriteOutput(clock.ElapsedMilliseconds);
+                return Receive();
+            }
+            catch (TransportException)
+            {
+                // A server that is full resets the connection, since it has not read the hello.
+                return -1;
+            }
         }
 
         private void OpenUdp(ServerHello hello, Func<int> newPath)
