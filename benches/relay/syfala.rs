@@ -91,7 +91,10 @@ impl Hubs {
             let _guard = runtimes[0].enter();
             let listener = Listener::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
             let address = listener.local_addr().unwrap();
-            (Hub::spawn(vec![listener], studio::device(&[format]), Desk::default(), settings), address)
+            (
+                Hub::spawn(vec![listener], studio::device(&[format]), Desk::default(), settings).unwrap(),
+                address,
+            )
         };
         let (sender, came) = channel();
         {
@@ -100,7 +103,8 @@ impl Hubs {
             let listener = listener.with_broadcast(vec![address]).unwrap();
             let mut client = Client::new(ClientSettings::DEFAULT);
             client.handle_command(voxwire_core::Instant::ZERO, ClientCommand::Discover).unwrap();
-            Hub::spawn(vec![listener], client, Ear { buffer: buffer as u64, came: sender }, settings);
+            Hub::spawn(vec![listener], client, Ear { buffer: buffer as u64, came: sender }, settings)
+                .unwrap();
         }
         let client = loop {
             let active = |server: &mut Server, _| {

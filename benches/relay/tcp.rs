@@ -25,7 +25,7 @@ async fn hub() -> SocketAddr {
     let settings_of_hub = HubSettings { frames: UNLIMITED, max_queued: 1 << 20, ..HubSettings::DEFAULT };
     let mut settings = settings();
     settings.droppable_budget = Duration::from_secs(60);
-    Hub::spawn(vec![listener], Server::new(settings, 1), (), settings_of_hub);
+    Hub::spawn(vec![listener], Server::new(settings, 1), (), settings_of_hub).unwrap();
     address
 }
 

@@ -141,8 +141,10 @@ impl Setup {
             let server = Server::new(hall::settings(2000), 5);
             // A clock read is little beside a packet, and is left out where nobody looks.
             match held {
-                Some(held) => drop(Hub::spawn(vec![listener], Watched::new(server, held), (), settings)),
-                None => drop(Hub::spawn(vec![listener], server, (), settings)),
+                Some(held) => {
+                    drop(Hub::spawn(vec![listener], Watched::new(server, held), (), settings).unwrap())
+                }
+                None => drop(Hub::spawn(vec![listener], server, (), settings).unwrap()),
             }
             address
         });

@@ -37,7 +37,7 @@ fn connections() {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let settings_of_hub = HubSettings { frames: UNLIMITED, ..HubSettings::DEFAULT };
-    let handle = Hub::spawn(vec![listener], Server::new(settings(), 1), (), settings_of_hub);
+    let handle = Hub::spawn(vec![listener], Server::new(settings(), 1), (), settings_of_hub).unwrap();
     drop(guard);
     let here = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (parameters, samples) = (Parameters::DEFAULT, ByteOrder::BigEndian);

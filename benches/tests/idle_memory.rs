@@ -21,7 +21,7 @@ fn c_06_an_idle_connection_holds_no_buffer() {
     let address = listener.local_addr().unwrap();
     // Buffers that wait to be reused are not the connections'.
     let settings_of_hub = HubSettings { pooled: 2, ..HubSettings::DEFAULT };
-    let hub = Hub::spawn(vec![listener], Server::new(settings(), 1), (), settings_of_hub);
+    let hub = Hub::spawn(vec![listener], Server::new(settings(), 1), (), settings_of_hub).unwrap();
     let mut streams: Vec<TcpStream> = Vec::with_capacity(2 * CLIENTS as usize);
     let mut register = |n: u64| {
         let name = format!("client {n:04}");

@@ -56,7 +56,7 @@ fn f_46_all_names_are_held_once_for_all_who_wait_for_them() {
         pooled: 2,
         ..HubSettings::DEFAULT
     };
-    let hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 1), (), settings);
+    let hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 1), (), settings).unwrap();
     let before = live_bytes();
     let mut users: Vec<TcpStream> = Vec::with_capacity(USERS);
     for n in 0..USERS {

@@ -105,7 +105,7 @@ fn msgpack_hub() {
         server.handle_command(Instant::ZERO, m::ServerCommand::Member { group_name, username }).unwrap();
     }
     let hub = HubSettings { frames: UNLIMITED, ..HubSettings::DEFAULT };
-    let handle = Hub::spawn(vec![listener], server, Door, hub);
+    let handle = Hub::spawn(vec![listener], server, Door, hub).unwrap();
     let mut greeting = Vec::new();
     m::zmtp::put_greeting(&mut greeting);
     m::zmtp::put_ready(m::zmtp::SocketType::Dealer, &mut greeting);
@@ -208,7 +208,8 @@ fn syfala_hub() {
     let listener = Listener::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let settings_of_hub = HubSettings { datagrams: UNLIMITED, ..HubSettings::DEFAULT };
-    let handle = Hub::spawn(vec![listener], studio::device(&[s::Format::STANDARD]), Echo, settings_of_hub);
+    let handle =
+        Hub::spawn(vec![listener], studio::device(&[s::Format::STANDARD]), Echo, settings_of_hub).unwrap();
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(address).unwrap();
     let mut back = [0; 2048];
@@ -340,7 +341,8 @@ fn dissonance_hub() {
     let listener = Listener::bind_tcp_udp("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let settings_of_hub = HubSettings { frames: UNLIMITED, ..HubSettings::DEFAULT };
-    let handle = Hub::spawn(vec![listener], d::Server::new(hall::settings(10), 5), (), settings_of_hub);
+    let handle =
+        Hub::spawn(vec![listener], d::Server::new(hall::settings(10), 5), (), settings_of_hub).unwrap();
     let ann = hall::Player::connect(address, "ann", None);
     let ben = hall::Player::connect(address, "ben", Some("Lobby"));
     // Until the server knows where Ben is.
@@ -423,7 +425,7 @@ fn hub() {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let settings_of_hub = HubSettings { frames: UNLIMITED, ..HubSettings::DEFAULT };
-    let handle = Hub::spawn(vec![listener], Server::new(settings(), 1), (), settings_of_hub);
+    let handle = Hub::spawn(vec![listener], Server::new(settings(), 1), (), settings_of_hub).unwrap();
     let order = ByteOrder::BigEndian;
     let parameters = Parameters::DEFAULT;
     let connect = |name: &[u8]| {

@@ -25,7 +25,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = Listener::bind("127.0.0.1:0".parse()?)?;
     let server = listener.local_addr()?.to_string();
     let session = Server::new(ServerSettings::DEFAULT, 1);
-    let hub = Hub::spawn(vec![listener], session, Show, HubSettings::DEFAULT);
+    let hub = Hub::spawn(vec![listener], session, Show, HubSettings::DEFAULT)?;
 
     let client = Client::new(ClientSettings::DEFAULT);
     let mut connection = Connection::connect(server, client, ConnectionSettings::DEFAULT).await?;

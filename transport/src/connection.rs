@@ -24,7 +24,7 @@ use tokio::task::coop;
 use tokio::time::Sleep;
 use udp_side::UdpSide;
 pub use udp_side::UdpState;
-use voxwire_core::{Deferred, Framing as _, Input, Instant, Session};
+use voxwire_core::{Deferred, Input, Instant, Session};
 
 /// A client's connection to its server, driving its [`Session`]: over TCP, or over TCP and UDP.
 ///
@@ -74,17 +74,18 @@ impl<S: Session> Connection<S> {
     /// Connects to `remote`; of a string, by TCP.
     ///
     /// # Errors
-    /// The system's, those of TLS, that the server does not admit us, or that it took too long. [`Error::NotAStream`] where `remote` is TCP
-    /// alone and the session's frames are datagrams: these need [`Remote::tcp_udp`] or [`Remote::quic`].
+    /// - The system's, those of TLS, that the server does not admit us, or that it took too long.
+    /// - [`Error::NotAStream`] where `remote` is TCP alone and the session's frames are datagrams: these need [`Remote::tcp_udp`] or
+    ///   [`Remote::quic`].
+    /// - [`Error::NeedsStream`] where `remote` is TCP + UDP or QUIC and the session's framing shakes hands, as ZMTP does.
+    /// - [`Error::TokenOnTcp`] and [`Error::TokenTooLong`] for a token that cannot be shown.
     pub async fn connect(
         remote: impl Into<Remote>,
         session: S,
         settings: ConnectionSettings,
     ) -> Result<Self, Error> {
         let remote = remote.into();
-        if remote.units.is_none() && !session.framing().is_stream() {
-            return Err(Error::NotAStream);
-        }
+        remote.check(&session.framing())?;
         let established = remote.clone().dial(settings).await?;
         let mut connection = Self::new(Network::new(Some(remote), settings), session);
         connection.network.install(established, connection.session.framing());

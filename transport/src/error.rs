@@ -1,8 +1,9 @@
+use core::net::SocketAddr;
 use std::io;
 use thiserror::Error;
 use voxwire_core::FrameError;
 
-/// Why a connection ended, or was never made: the environment's fault, or the peer's.
+/// Why a connection ended or was never made, or why a hub was not spawned.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -23,6 +24,38 @@ pub enum Error {
         "this session's frames are datagrams, which TCP alone does not keep apart: connect to `Remote::tcp_udp` or `Remote::quic`"
     )]
     NotAStream,
+    /// The session's frames need a byte stream of their own, and were to go by TCP + UDP or QUIC.
+    #[error(
+        "this session's frames begin with a handshake on a byte stream, which TCP + UDP and QUIC do not carry: connect to `Remote::tcp`"
+    )]
+    NeedsStream,
+    /// A listener of a hub cannot carry the frames of its session.
+    #[error("the listener at {address} cannot serve this session: {why}")]
+    WrongListener {
+        /// Where it listens.
+        address: SocketAddr,
+        /// What it cannot carry, and which listener can.
+        why: &'static str,
+    },
+    /// A token was to be shown over TCP alone.
+    #[error(
+        "TCP alone has no place for a token: connect to `Remote::tcp_udp` or `Remote::quic`, or leave the token out"
+    )]
+    TokenOnTcp,
+    /// A token is longer than a client can show.
+    #[error("a token of {len} bytes cannot be shown to a server: at most {max} bytes can")]
+    TokenTooLong {
+        /// Its length in bytes.
+        len: usize,
+        /// The longest that can be shown.
+        max: usize,
+    },
+    /// The hub has as many connections as it may have, and cannot close one for another.
+    #[error("the hub is full: it has {max} connections, as many as `HubSettings::max_connections` allows")]
+    Full {
+        /// [`HubSettings::max_connections`](crate::HubSettings::max_connections).
+        max: usize,
+    },
     /// The peer, or its session, closed the connection.
     #[error("connection closed")]
     Closed,

@@ -45,12 +45,29 @@ pub struct Hub;
 
 impl Hub {
     /// Starts serving `session` on `listeners`, on the current tokio runtime. `handler` hears of every event.
-    pub fn spawn<S, H>(listeners: Vec<Listener>, session: S, handler: H, settings: HubSettings) -> Handle<S>
+    ///
+    /// # Errors
+    /// [`Error::WrongListener`] for a listener that cannot carry the session's frames. [`Error::Io`] where QUIC does not take the times of
+    /// `settings`. Nothing is served then, and all listeners are closed.
+    pub fn spawn<S, H>(
+        mut listeners: Vec<Listener>,
+        session: S,
+        handler: H,
+        settings: HubSettings,
+    ) -> Result<Handle<S>, Error>
     where
         S: Session + Send + 'static,
         S::Framing: Send + 'static,
         H: Handler<S> + Send + 'static,
     {
+        let framing = session.framing();
+        for listener in &mut listeners {
+            listener.check(&framing)?;
+            #[cfg(feature = "quic")]
+            if let Bound::Quic(quic) = &mut listener.socket {
+                quic.limit(&settings.quic_limits())?;
+            }
+        }
         let (mut sockets, mut accepting) = (Vec::new(), Vec::new());
         let home = listeners.first().and_then(|listener| Some(listener.local_addr().ok()?.ip()));
         for mut listener in listeners {
@@ -71,21 +88,13 @@ impl Hub {
                 Bound::Tcp(_) => drop(tokio::spawn(accept::accept(shared.clone(), listener, socket))),
                 Bound::Udp(_) => {}
                 #[cfg(feature = "quic")]
-                Bound::Quic(mut quic) => {
-                    if let Err(error) = quic.limit(&settings.quic_limits()) {
-                        tracing::error!(%error, "the limits of QUIC connections cannot be set");
-                        continue;
-                    }
-                    tokio::spawn(accept::accept_quic(
-                        shared.clone(),
-                        *quic,
-                        listener.admission,
-                        listener.gate,
-                    ));
+                Bound::Quic(quic) => {
+                    let Listener { admission, gate, .. } = listener;
+                    tokio::spawn(accept::accept_quic(shared.clone(), *quic, admission, gate));
                 }
             }
         }
-        Handle { shared }
+        Ok(Handle { shared })
     }
 }
 
@@ -104,14 +113,18 @@ impl<S: Session> Handle<S> {
     /// as they do in TCP; datagrams, as the TCP side of [`Listener::bind_tcp_udp`](crate::Listener::bind_tcp_udp) carries them.
     ///
     /// # Errors
-    /// [`Error::Closed`] if the hub is full or ends.
+    /// [`Error::Full`] if the hub has no place for one more connection, [`Error::Closed`] while it ends.
     pub async fn connect<C: Session>(&self, session: C) -> Result<Connection<C>, Error>
     where
         S: Send + 'static,
         S::Framing: Send + 'static,
     {
         let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let permit = self.shared.admit(from.ip()).ok_or(Error::Closed)?;
+        let quotas = &self.shared.common.quotas;
+        let permit = self.shared.admit(from.ip()).ok_or_else(|| match quotas.is_draining() {
+            true => Error::Closed,
+            false => Error::Full { max: quotas.max_connections() },
+        })?;
         let (here, there) = tokio::io::duplex(64 * 1024);
         let units = !session.framing().is_stream();
         let transport = if units { Transport::TcpUdp { udp: None, direct: false } } else { Transport::Tcp };

@@ -1,11 +1,13 @@
 //! What a hub listens on.
 
+use crate::Error;
 use crate::udp::Udp;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use tokio::net::TcpListener;
+use voxwire_core::Framing;
 
 /// Says whether a token, and the address that it came from, may come in.
 pub(crate) type Admission = std::sync::Arc<dyn Fn(&[u8], SocketAddr) -> bool + Send + Sync>;
@@ -151,13 +153,15 @@ impl Listener {
     }
 
     /// The same socket, which sends what the session broadcasts to each of these addresses: those of networks, or of single
-    /// hosts. Only for [`bind_udp`](Self::bind_udp).
+    /// hosts.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's. [`InvalidInput`](io::ErrorKind::InvalidInput) unless the listener is of [`bind_udp`](Self::bind_udp) or
+    /// [`bind_udp_on`](Self::bind_udp_on).
     pub fn with_broadcast(mut self, to: Vec<SocketAddr>) -> io::Result<Self> {
-        if let Some(udp) = self.udp.first_mut() {
-            udp.set_broadcast(to)?;
+        match self.udp.first_mut() {
+            Some(udp) if udp.is_plain() => udp.set_broadcast(to)?,
+            _ => return Err(self.unsuitable("sends no broadcasts: bind it with `Listener::bind_udp`")),
         }
         Ok(self)
     }
@@ -199,10 +203,20 @@ impl Listener {
     }
 
     /// The same socket, for those only whose token `admits` accepts: the bytes that a client sends in its hello before anything
-    /// else. For TCP + UDP, and for QUIC.
-    #[must_use]
-    pub fn with_admission(self, admits: impl Fn(&[u8], SocketAddr) -> bool + Send + Sync + 'static) -> Self {
-        Self { admission: Some(std::sync::Arc::new(admits)), ..self }
+    /// else.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for plain TCP and for plain UDP, where clients send no hello.
+    pub fn with_admission(
+        self,
+        admits: impl Fn(&[u8], SocketAddr) -> bool + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        if !self.has_hello() {
+            return Err(self.unsuitable(
+                "asks for no token: bind it with `Listener::bind_tcp_udp`, `bind_tcp_units` or `bind_quic`",
+            ));
+        }
+        Ok(Self { admission: Some(std::sync::Arc::new(admits)), ..self })
     }
 
     /// The same socket, closed to addresses that `lets_in` refuses: their connections are closed, and their datagrams dropped, before anything
@@ -236,10 +250,55 @@ impl Listener {
     }
 
     /// The same socket, for TLS only.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for plain UDP, and for QUIC, which has TLS of its own.
     #[cfg(feature = "tls")]
-    #[must_use]
-    pub fn with_tls(self, config: std::sync::Arc<tokio_rustls::rustls::ServerConfig>) -> Self {
-        Self { tls: Some(config.into()), ..self }
+    pub fn with_tls(self, config: std::sync::Arc<tokio_rustls::rustls::ServerConfig>) -> io::Result<Self> {
+        match &self.socket {
+            Bound::Tcp(_) => Ok(Self { tls: Some(config.into()), ..self }),
+            Bound::Udp(_) => Err(self.unsuitable(
+                "cannot speak TLS: bind it with `Listener::bind`, `bind_tcp_udp` or `bind_tcp_units`, or use `bind_quic`",
+            )),
+            #[cfg(feature = "quic")]
+            Bound::Quic(_) => Err(self.unsuitable("has the TLS that it was bound with: leave `with_tls` out")),
+        }
+    }
+
+    /// Whether clients begin with a hello.
+    const fn has_hello(&self) -> bool {
+        match &self.socket {
+            Bound::Tcp(_) => self.units,
+            Bound::Udp(_) => false,
+            #[cfg(feature = "quic")]
+            Bound::Quic(_) => true,
+        }
+    }
+
+    fn unsuitable(&self, why: &str) -> io::Error {
+        let message = match self.local_addr() {
+            Ok(address) => format!("the listener at {address} {why}"),
+            Err(_) => format!("this listener {why}"),
+        };
+        io::Error::new(io::ErrorKind::InvalidInput, message)
+    }
+
+    /// Whether the frames of a session can go by this listener.
+    pub(crate) fn check(&self, framing: &impl Framing) -> Result<(), Error> {
+        let why = match (&self.socket, framing.is_stream()) {
+            (Bound::Udp(_), true) => {
+                "its frames lie in a byte stream, which datagrams do not keep whole: bind with `Listener::bind`"
+            }
+            (Bound::Tcp(_), false) if !self.units => {
+                "its frames are datagrams, which plain TCP does not keep apart: bind with `Listener::bind_tcp_udp`, `bind_tcp_units`, \
+                 `bind_quic` or `bind_udp`"
+            }
+            _ if self.has_hello() && !framing.is_ready() => {
+                "its frames begin with a handshake on a byte stream, which TCP + UDP and QUIC do not carry: bind with `Listener::bind`"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::WrongListener { address: self.local_addr()?, why })
     }
 }
 

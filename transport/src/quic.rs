@@ -74,7 +74,12 @@ impl QuicLimits {
             None => (None, None),
             Some(all) => {
                 let probe = all.checked_div(5).unwrap_or(all);
-                let idle = IdleTimeout::try_from(all.saturating_sub(probe)).map_err(io::Error::other)?;
+                let idle = IdleTimeout::try_from(all.saturating_sub(probe)).map_err(|_| {
+                    let why = format!(
+                        "QUIC cannot wait {all:?} for a silent peer: the times of `keepalive` and `unacknowledged` are too long together"
+                    );
+                    io::Error::new(io::ErrorKind::InvalidInput, why)
+                })?;
                 (Some(probe), Some(idle))
             }
         };

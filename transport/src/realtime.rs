@@ -101,7 +101,7 @@ pub use socket::Socket;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use voxwire_core::{Clock, Handler, Instant, Rate, Session};
+use voxwire_core::{Clock, Framing as _, Handler, Instant, Rate, Session};
 use wake::Waker;
 
 /// An application on top of a session on a [`Driver`].
@@ -163,13 +163,18 @@ impl<S: Session> Driver<S> {
     /// Puts them together. Nothing is received before [`start`](Self::start).
     ///
     /// # Errors
-    /// The system's: it has no descriptors left.
+    /// The system's: it has no descriptors left. [`InvalidInput`](io::ErrorKind::InvalidInput) for a session whose frames lie in a byte
+    /// stream.
     pub fn new(
         socket: Socket,
         session: S,
         handler: impl AudioHandler<S> + Send + 'static,
         settings: Settings,
     ) -> io::Result<Self> {
+        if session.framing().is_stream() {
+            let why = "this session's frames lie in a byte stream, which datagrams do not keep whole: use a `Hub` or a `Connection`";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
         let core = Core::new(session, Box::new(handler), &settings);
         let shared = Shared {
             core: Mutex::new(core),

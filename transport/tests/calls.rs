@@ -85,7 +85,7 @@ impl Person {
 fn serve(settings: ServerSettings) -> (String, Handle<Server>) {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    (address, Hub::spawn(vec![listener], Server::new(settings, 1), (), HubSettings::DEFAULT))
+    (address, Hub::spawn(vec![listener], Server::new(settings, 1), (), HubSettings::DEFAULT).unwrap())
 }
 
 fn relayed() -> ServerSettings {
@@ -175,7 +175,7 @@ async fn a_hub_listens_on_the_ports_it_may_and_on_no_others() {
     };
     let first = (41_000..60_000).step_by(2).find(|port| free(*port)).unwrap();
     let settings = HubSettings { ports: Some((first, first + 1)), ..HubSettings::DEFAULT };
-    Hub::spawn(vec![listener], Server::new(relayed(), 1), (), settings);
+    Hub::spawn(vec![listener], Server::new(relayed(), 1), (), settings).unwrap();
     let mut alice = Person::join(&address, "alice", ClientSettings::DEFAULT).await;
     let mut others = Vec::new();
     for name in ["bob", "carol", "dave"] {

@@ -50,7 +50,7 @@ fn serve(listener: Listener) -> (Handle<Numbers>, SocketAddr) {
     let address = listener.local_addr().unwrap();
     let frames = Rate { per_second: 1_000_000, burst: 1_000_000 };
     let settings = HubSettings { frames, ..HubSettings::DEFAULT };
-    (Hub::spawn(vec![listener], relay(), (), settings), address)
+    (Hub::spawn(vec![listener], relay(), (), settings).unwrap(), address)
 }
 
 /// Drops `next` again and again while both sides have something to do. Returns how many frames came as what may be lost.
@@ -99,7 +99,8 @@ async fn cancel(mut speaker: Connection<Numbers>, mut listener: Connection<Numbe
 #[tokio::test]
 async fn c_15_f_71_next_is_cancel_safe_over_tls() {
     let (server, config) = certificates::pair();
-    let (_hub, address) = serve(Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap().with_tls(server));
+    let (_hub, address) =
+        serve(Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap().with_tls(server).unwrap());
     let connect = || {
         let (name, settings) = ("game.example".try_into().unwrap(), ConnectionSettings::DEFAULT);
         let (address, config) = (address.to_string(), config.clone());

@@ -26,7 +26,7 @@ fn serve(hub: HubSettings, peers: usize) -> (Handle<Server>, SocketAddr) {
     let address = listener.local_addr().unwrap();
     let limits = Limits { max_peers: peers, ..ServerSettings::DEFAULT.limits };
     let server = Server::new(ServerSettings { limits, ..ServerSettings::DEFAULT }, 1);
-    (Hub::spawn(vec![listener], server, (), hub), address)
+    (Hub::spawn(vec![listener], server, (), hub).unwrap(), address)
 }
 
 /// Registers a name, by hand.
@@ -104,7 +104,7 @@ where
 {
     let address = listener.local_addr().unwrap();
     let settings = HubSettings { max_connections: 1, ..HubSettings::DEFAULT };
-    let hub = Hub::spawn(vec![listener], session, (), settings);
+    let hub = Hub::spawn(vec![listener], session, (), settings).unwrap();
     let mut silent = TcpStream::connect(address).await.unwrap();
     silent.write_all(hello).await.unwrap();
     // It is in the session now.
@@ -156,7 +156,8 @@ async fn f_45_connections_that_are_being_closed_give_way() {
 async fn f_30_a_connection_without_a_hello_does_not_delay_the_end() {
     let listener = Listener::bind_tcp_udp("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 1), (), HubSettings::DEFAULT);
+    let hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 1), (), HubSettings::DEFAULT)
+        .unwrap();
     let mut silent = TcpStream::connect(address).await.unwrap();
     let mut half = TcpStream::connect(address).await.unwrap();
     half.write_all(b"VOXL").await.unwrap();
@@ -195,11 +196,11 @@ async fn c_06_f_71_a_hello_has_a_deadline_on_every_transport() {
     #[cfg(feature = "tls")]
     {
         let (config, _) = certificates::server();
-        listeners.push((Listener::bind(any).unwrap().with_tls(config), b"\x16"));
+        listeners.push((Listener::bind(any).unwrap().with_tls(config).unwrap(), b"\x16"));
     }
     for (listener, begin) in listeners {
         let address = listener.local_addr().unwrap();
-        let hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 1), (), settings);
+        let hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 1), (), settings).unwrap();
         let mut silent = TcpStream::connect(address).await.unwrap();
         let mut half = TcpStream::connect(address).await.unwrap();
         // What a hello begins with.
@@ -216,7 +217,7 @@ async fn c_06_f_71_an_idle_connection_is_closed_and_one_that_waits_to_be_called_
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let session = ServerSettings { idle_timeout: Duration::from_millis(300), ..ServerSettings::DEFAULT };
-    let hub = Hub::spawn(vec![listener], Server::new(session, 1), (), HubSettings::DEFAULT);
+    let hub = Hub::spawn(vec![listener], Server::new(session, 1), (), HubSettings::DEFAULT).unwrap();
     let mut ann = register(address, "ann").await.unwrap();
     let mut silent = TcpStream::connect(address).await.unwrap();
     assert!(!matches!(end(&mut silent).await, Ok(1..)));
@@ -242,7 +243,8 @@ async fn f_36_a_session_that_resumes_does_not_lift_the_limit_on_frames() {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let frames = Rate { per_second: 40, burst: 10 };
-    let hub = Hub::spawn(vec![listener], impatient(), (), HubSettings { frames, ..HubSettings::DEFAULT });
+    let hub =
+        Hub::spawn(vec![listener], impatient(), (), HubSettings { frames, ..HubSettings::DEFAULT }).unwrap();
     let mut stream = TcpStream::connect(address).await.unwrap();
     let clock = Clock::start();
     let heard = async |count: usize| {

@@ -37,7 +37,7 @@ async fn closed(settings: HubSettings) -> (Handle<Shouting>, TcpStream) {
         linger: HOUR,
         ..settings
     };
-    let hub = Hub::spawn(vec![listener], shouting(), (), settings);
+    let hub = Hub::spawn(vec![listener], shouting(), (), settings).unwrap();
     let stream = TcpStream::connect(address).await.unwrap();
     until("the connection is up", || hub.call(|session, _| !session.peers.is_empty())).await;
     hub.call(|session, _| {

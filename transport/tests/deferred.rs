@@ -113,7 +113,7 @@ async fn f_71_a_client_gets_back_what_it_has_put_off_before_the_next_frame_and_a
 async fn f_25_a_call_hands_in_what_it_has_released() {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let hub = Hub::spawn(vec![listener], PutsOff::new(), (), HubSettings::DEFAULT);
+    let hub = Hub::spawn(vec![listener], PutsOff::new(), (), HubSettings::DEFAULT).unwrap();
     let mut client = TcpStream::connect(address).await.unwrap();
     client.write_all(&[2, 1, 9]).await.unwrap();
     while hub.call(|session, _| session.waiting.is_empty()) {

@@ -52,7 +52,8 @@ fn f_19_without_descriptors_the_oldest_silent_connection_goes() {
     let _guard = runtime.enter();
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 1), (), HubSettings::DEFAULT);
+    let hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 1), (), HubSettings::DEFAULT)
+        .unwrap();
     let status = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "f_19_without_descriptors_the_oldest_silent_connection_goes", "--nocapture"])
         .env(SERVER, address.to_string())

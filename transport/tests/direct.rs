@@ -33,7 +33,7 @@ fn serve(introductions: usize) -> (Handle<Server>, SocketAddr) {
     let listener = Listener::bind_tcp_udp("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let settings = HubSettings { introductions, ..HubSettings::DEFAULT };
-    (Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 5), (), settings), address)
+    (Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 5), (), settings).unwrap(), address)
 }
 
 async fn player(server: SocketAddr, name: &str, direct: DirectSettings) -> Player {
@@ -448,7 +448,7 @@ async fn f_21_a_peer_that_is_bound_long_before_it_joins_is_reached_directly() {
     let listener = Listener::bind_tcp_udp("127.0.0.1:0".parse().unwrap()).unwrap();
     let (address, asking) = (listener.local_addr().unwrap(), Asking::default());
     let server = Server::new(ServerSettings { ask: true, ..ServerSettings::DEFAULT }, 5);
-    let hub = Hub::spawn(vec![listener], server, asking.clone(), HubSettings::DEFAULT);
+    let hub = Hub::spawn(vec![listener], server, asking.clone(), HubSettings::DEFAULT).unwrap();
     let retry = Duration::from_millis(100);
     let player = |name: &'static str| async move {
         let settings = ClientSettings { p2p_interval: retry, ..ClientSettings::DEFAULT };

@@ -29,7 +29,7 @@ async fn c_31_a_connection_from_a_banned_address_never_reaches_the_session() {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap().with_gate(gate());
     let address = listener.local_addr().unwrap();
     let server = voxwire_voicelink::Server::new(voxwire_voicelink::ServerSettings::DEFAULT, 1);
-    let hub = Hub::spawn(vec![listener], server, (), HubSettings::DEFAULT);
+    let hub = Hub::spawn(vec![listener], server, (), HubSettings::DEFAULT).unwrap();
     let mut banned = connect(BANNED, address).await;
     let ended = timeout(Duration::from_secs(10), banned.read(&mut [0; 8])).await.unwrap();
     assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
@@ -65,7 +65,7 @@ async fn c_31_datagrams_from_a_banned_address_make_no_peer() {
         ServerCommand::Serve { networks: &networks },
     )
     .unwrap();
-    let hub: Handle<_> = Hub::spawn(vec![listener], server, (), HubSettings::DEFAULT);
+    let hub: Handle<_> = Hub::spawn(vec![listener], server, (), HubSettings::DEFAULT).unwrap();
     let ask = async |from: [u8; 4]| {
         let socket = UdpSocket::bind(SocketAddr::from((from, 0))).await.unwrap();
         // Discovery.
@@ -87,7 +87,7 @@ async fn c_31_a_ban_holds_for_a_connection_in_its_handshake() {
     let listener = listener.with_gate(move |_| !is_closed.load(Relaxed));
     let address = listener.local_addr().unwrap();
     let server = voxwire_dissonance::Server::new(voxwire_dissonance::ServerSettings::DEFAULT, 1);
-    let hub = Hub::spawn(vec![listener], server, (), HubSettings::DEFAULT);
+    let hub = Hub::spawn(vec![listener], server, (), HubSettings::DEFAULT).unwrap();
     let mut banned = connect([127, 0, 0, 1], address).await;
     while hub.stats().accepted == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -59,7 +59,7 @@ fn serve_with(settings: HubSettings, session: ServerSettings, door: Door) -> (Ha
         digest.iter_mut().zip(token).for_each(|(to, from)| *to = *from);
         digest
     });
-    (Hub::spawn(vec![listener], server, door, settings), address)
+    (Hub::spawn(vec![listener], server, door, settings).unwrap(), address)
 }
 
 async fn client(address: SocketAddr) -> Connection<Client> {

@@ -47,7 +47,7 @@ where
 fn hub() -> Handle<msgpack::Server> {
     let server = msgpack::Server::new(msgpack::ServerSettings::DEFAULT, 1, |_| [7; 32]);
     let settings = HubSettings { max_queued: 4 << 20, ..HubSettings::DEFAULT };
-    Hub::spawn(Vec::new(), server, Door, settings)
+    Hub::spawn(Vec::new(), server, Door, settings).unwrap()
 }
 
 /// D-07: a host has a client without a socket, in any protocol: its frames lie in the stream as they do in TCP, large ones too.
@@ -77,7 +77,7 @@ async fn d_07_a_client_inside_speaks_the_framing_of_its_protocol() {
         assert_eq!((hub.stats().connections, hub.stats().broken), (1, 0));
     }
     let server = voicelink::Server::new(voicelink::ServerSettings::DEFAULT, 1);
-    let hub = Hub::spawn(Vec::new(), server, (), HubSettings::DEFAULT);
+    let hub = Hub::spawn(Vec::new(), server, (), HubSettings::DEFAULT).unwrap();
     let mut bob = hub.connect(voicelink::Client::new(voicelink::ClientSettings::DEFAULT)).await.unwrap();
     assert_eq!(hear(&mut bob).await, "Connected");
     let register = voicelink::ClientCommand::Register {

@@ -39,7 +39,7 @@ fn serve(settings: HubSettings) -> (Handle<Server>, SocketAddr) {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let server = Server::new(ServerSettings::DEFAULT, 1, |_| [7; 32]);
-    (Hub::spawn(vec![listener], server, Door, settings), address)
+    (Hub::spawn(vec![listener], server, Door, settings).unwrap(), address)
 }
 
 fn encoded(message: &ClientMessage<'_>) -> Vec<u8> {

@@ -31,7 +31,7 @@ async fn f_15_a_frame_is_not_late_because_we_do_not_read() {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let settings = HubSettings { frame_timeout: Duration::from_millis(1000), ..HubSettings::DEFAULT };
-    let hub = Hub::spawn(vec![listener], pausing(), (), settings);
+    let hub = Hub::spawn(vec![listener], pausing(), (), settings).unwrap();
     let mut first = TcpStream::connect(address).await.unwrap();
     first.write_all(b"\0\x01a").await.unwrap();
     first.read_exact(&mut [0; 3]).await.unwrap();

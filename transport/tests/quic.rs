@@ -38,9 +38,9 @@ fn serve_with(
     settings: HubSettings,
 ) -> (Handle<Server>, SocketAddr) {
     let listener = Listener::bind_quic(address.parse().unwrap(), config).unwrap();
-    let listener = listener.with_admission(|token, _| token == b"sesame");
+    let listener = listener.with_admission(|token, _| token == b"sesame").unwrap();
     let address = listener.local_addr().unwrap();
-    (Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 5), (), settings), address)
+    (Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 5), (), settings).unwrap(), address)
 }
 
 async fn connect(
@@ -124,7 +124,8 @@ async fn d_15_voice_and_rooms_over_quic_and_back_after_a_restart() {
         }
     };
     let listener = timeout(Duration::from_secs(10), bound).await.expect("the port is free again");
-    let _hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 6), (), HubSettings::DEFAULT);
+    let _hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 6), (), HubSettings::DEFAULT)
+        .unwrap();
     until("ann is back", &mut ann, |ann| ann.session().state() == SessionState::Connected).await;
 }
 

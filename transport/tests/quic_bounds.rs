@@ -266,7 +266,7 @@ async fn f_16_f_19_newcomers_on_quic_cost_no_client_on_tcp_its_place() {
     ];
     let [quic, tcp] = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
     let settings = HubSettings { receive_windows: 3 * EACH, ..HubSettings::DEFAULT };
-    let hub = Hub::spawn(listeners.into(), Server::new(ServerSettings::DEFAULT, 5), (), settings);
+    let hub = Hub::spawn(listeners.into(), Server::new(ServerSettings::DEFAULT, 5), (), settings).unwrap();
     let (mut players, mut silent) = (Vec::new(), Vec::new());
     for name in ["ann", "ben"] {
         let mut player = player(quic, name, &certificate).await.unwrap();

@@ -29,7 +29,7 @@ use voxwire_transport::{Handle, Hub, HubSettings, Listener};
 fn serve(config: &Arc<ServerConfig>, settings: HubSettings) -> (Handle<Shouting>, SocketAddr) {
     let listener = Listener::bind_quic("127.0.0.1:0".parse().unwrap(), config).unwrap();
     let address = listener.local_addr().unwrap();
-    (Hub::spawn(vec![listener], shouting(), (), settings), address)
+    (Hub::spawn(vec![listener], shouting(), (), settings).unwrap(), address)
 }
 
 /// Clients whose QUIC answers every probe, and which take nothing of the stream but the hello.

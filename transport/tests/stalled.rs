@@ -56,11 +56,11 @@ async fn client(by: By) -> (Connection<Saying>, voxwire_transport::Handle<Saying
     let (server, trusting) = certificates::pair();
     let listener = match by {
         By::Tcp => Listener::bind(any).unwrap(),
-        By::Tls => Listener::bind(any).unwrap().with_tls(server),
+        By::Tls => Listener::bind(any).unwrap().with_tls(server).unwrap(),
         By::Quic => Listener::bind_quic(any, &server).unwrap(),
     };
     let address = listener.local_addr().unwrap().to_string();
-    let hub = Hub::spawn(vec![listener], deaf(), (), HubSettings::DEFAULT);
+    let hub = Hub::spawn(vec![listener], deaf(), (), HubSettings::DEFAULT).unwrap();
     let (session, name) = (saying(), "game.example".try_into().unwrap());
     let connected = match by {
         By::Tcp => Connection::connect(&address, session, SETTINGS).await,
@@ -179,7 +179,7 @@ async fn f_44_a_peer_that_takes_nothing_is_closed_and_one_that_takes_it_slowly_i
     let address = listener.local_addr().unwrap();
     let settings =
         HubSettings { unacknowledged: Some(UNACKNOWLEDGED), max_queued: 8 << 20, ..HubSettings::DEFAULT };
-    let hub = Hub::spawn(vec![listener], saying(), (), settings);
+    let hub = Hub::spawn(vec![listener], saying(), (), settings).unwrap();
     let small_window = async || {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(8192).unwrap();

@@ -53,7 +53,8 @@ fn serve_on(bind: &str, settings: HubSettings) -> Served {
     let address = listener.local_addr().unwrap();
     let log = Log::default();
     let hub =
-        Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 1), Listen(log.clone()), settings);
+        Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 1), Listen(log.clone()), settings)
+            .unwrap();
     Served { hub, address, log }
 }
 
@@ -245,7 +246,7 @@ async fn c_06_a_peer_that_does_not_take_reliable_frames_is_closed() {
     let settings = HubSettings { max_queued: 16 * 1024, send_buffer: Some(4 * 1024), ..HubSettings::DEFAULT };
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let hub = Hub::spawn(vec![listener], shouting(), (), settings);
+    let hub = Hub::spawn(vec![listener], shouting(), (), settings).unwrap();
     let (mut slow, mut quick) =
         (TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap());
     let read = tokio::spawn(async move {
@@ -497,7 +498,7 @@ async fn f_43_over_the_ceiling_many_that_hold_little_pay_as_well() {
     };
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let hub = Hub::spawn(vec![listener], shouting(), (), settings);
+    let hub = Hub::spawn(vec![listener], shouting(), (), settings).unwrap();
     let mut frozen = vec![];
     for _ in 0..100 {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();

@@ -349,7 +349,8 @@ async fn d_14_d_15_a_client_finds_a_restarted_server_again() {
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     };
-    let _hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 6), (), HubSettings::DEFAULT);
+    let _hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 6), (), HubSettings::DEFAULT)
+        .unwrap();
     let back = |player: &Player| {
         not_blocked(player);
         player.session().state() == SessionState::Connected
@@ -482,7 +483,8 @@ fn f_24_after_a_stall_of_the_client_udp_is_not_blocked() {
 async fn f_14_without_a_udp_side_voice_goes_by_tcp_and_no_client_is_introduced() {
     let listener = Listener::bind_tcp_units("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let _hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 5), (), HubSettings::DEFAULT);
+    let _hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 5), (), HubSettings::DEFAULT)
+        .unwrap();
     let direct = voxwire_transport::DirectSettings { announce: true, ..Default::default() };
     let lanes = TcpUdpSettings { direct, ..TcpUdpSettings::default() };
     let (mut ann, mut ben) = pair(address, &lanes).await;

@@ -76,7 +76,7 @@ async fn f_20_answers_by_udp_have_a_rate() {
     let listener = Listener::bind_tcp_udp("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let settings = HubSettings { frames, ..HubSettings::DEFAULT };
-    let _hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 5), (), settings);
+    let _hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 5), (), settings).unwrap();
     let mut tcp = TcpStream::connect(address).await.unwrap();
     tcp.write_all(b"VOXL\x01\x01\x00\x00").await.unwrap();
     let mut hello = [0; 32];
@@ -117,10 +117,10 @@ async fn f_20_answers_by_udp_have_a_rate() {
 #[tokio::test]
 async fn d_16_a_token_is_asked_for_before_anything_else_and_no_hello_is_no_connection() {
     let listener = Listener::bind_tcp_udp("127.0.0.1:0".parse().unwrap()).unwrap();
-    let listener = listener.with_admission(|token, _| token == b"open sesame");
+    let listener = listener.with_admission(|token, _| token == b"open sesame").unwrap();
     let address = listener.local_addr().unwrap();
     let settings = HubSettings { handshake_timeout: Duration::from_millis(300), ..HubSettings::DEFAULT };
-    let hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 5), (), settings);
+    let hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 5), (), settings).unwrap();
     let client = || Client::new("ann", ClientSettings::DEFAULT).unwrap();
     let connect = |token: &[u8]| {
         let lanes = TcpUdpSettings { token: token.to_vec(), ..TcpUdpSettings::default() };
@@ -157,7 +157,7 @@ async fn f_15_a_connection_that_is_not_read_is_watched_for_its_end() {
     let address = listener.local_addr().unwrap();
     let frames = voxwire_core::Rate { per_second: 1, burst: 1 };
     let settings = HubSettings { frames, ..HubSettings::DEFAULT };
-    let hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 5), (), settings);
+    let hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 5), (), settings).unwrap();
     let (closes, resets, unread) =
         (throttled(address).await, throttled(address).await, throttled(address).await);
     let mut stays = throttled(address).await;

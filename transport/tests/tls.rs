@@ -32,9 +32,13 @@ fn serve_on(
     settings: HubSettings,
 ) -> (Handle<Server>, SocketAddr, std::path::PathBuf) {
     let (cert, key) = certificates::files(Path::new(env!("CARGO_TARGET_TMPDIR")), name);
-    let listener = listener.with_tls(tls::server_config(&cert, &key).unwrap());
+    let listener = listener.with_tls(tls::server_config(&cert, &key).unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    (Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 1), (), settings), address, cert)
+    (
+        Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 1), (), settings).unwrap(),
+        address,
+        cert,
+    )
 }
 
 #[tokio::test]
@@ -262,10 +266,11 @@ async fn f_46_what_tls_has_opened_and_has_not_been_taken_is_in_the_books() {
     let settings = HubSettings { partial_frames: 4 * 130 * 1024, ..HubSettings::DEFAULT };
     let listener = Listener::bind_tcp_units("127.0.0.1:0".parse().unwrap()).unwrap();
     let (_, _, cert) = serve("opened", HubSettings::DEFAULT);
-    let listener = listener.with_tls(tls::server_config(&cert, &cert.with_extension("key")).unwrap());
+    let listener =
+        listener.with_tls(tls::server_config(&cert, &cert.with_extension("key")).unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let session = shouting_frames(65_000);
-    let hub = Hub::spawn(vec![listener], session, (), settings);
+    let hub = Hub::spawn(vec![listener], session, (), settings).unwrap();
     let config = tls::client_config(&cert).unwrap();
     let connect = || blocking(std::net::TcpStream::connect(address).unwrap(), &config);
     // Of 61 440 bytes each, and a little is missing of each.
@@ -297,10 +302,10 @@ async fn f_46_what_tls_keeps_for_a_peer_that_does_not_read_waits() {
     let listener = Listener::bind_tcp_units("127.0.0.1:0".parse().unwrap()).unwrap();
     let (_, _, cert) = serve("unsent", HubSettings::DEFAULT);
     let key = cert.with_extension("key");
-    let listener = listener.with_tls(tls::server_config(&cert, &key).unwrap());
+    let listener = listener.with_tls(tls::server_config(&cert, &key).unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let settings = HubSettings { send_buffer: Some(4096), ..HubSettings::DEFAULT };
-    let hub = Hub::spawn(vec![listener], shouting(), (), settings);
+    let hub = Hub::spawn(vec![listener], shouting(), (), settings).unwrap();
     let config = tls::client_config(&cert).unwrap();
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();

@@ -103,7 +103,7 @@ fn device() -> (Handle<Server>, Notes, u16) {
     let mut server = Server::new(&STEREO, &STEREO, ServerSettings::DEFAULT, 1).unwrap();
     server.handle_command(Instant::ZERO, ServerCommand::Serve { networks: &Network::LOOPBACK }).unwrap();
     let notes = Notes::default();
-    (Hub::spawn(vec![listener], server, notes.clone(), HubSettings::DEFAULT), notes, port)
+    (Hub::spawn(vec![listener], server, notes.clone(), HubSettings::DEFAULT).unwrap(), notes, port)
 }
 
 fn client(to: Vec<SocketAddr>) -> (Handle<Client>, Notes) {
@@ -111,7 +111,7 @@ fn client(to: Vec<SocketAddr>) -> (Handle<Client>, Notes) {
     let mut client = Client::new(ClientSettings::DEFAULT);
     client.handle_command(Instant::ZERO, ClientCommand::Discover).unwrap();
     let notes = Notes::default();
-    (Hub::spawn(vec![listener], client, notes.clone(), HubSettings::DEFAULT), notes)
+    (Hub::spawn(vec![listener], client, notes.clone(), HubSettings::DEFAULT).unwrap(), notes)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -237,7 +237,7 @@ async fn c_06_a_source_that_the_session_refuses_at_once_displaces_none() {
     let notes = Notes::default();
     // One place: another that gets in has it.
     let settings = HubSettings { max_unvalidated: 1, ..HubSettings::DEFAULT };
-    let hub = Hub::spawn(vec![listener], server, notes.clone(), settings);
+    let hub = Hub::spawn(vec![listener], server, notes.clone(), settings).unwrap();
     let friend = UdpSocket::bind("127.0.0.1:0").unwrap();
     friend.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     friend.send_to(&[0], address).unwrap();
@@ -261,7 +261,7 @@ async fn f_22_a_device_of_many_addresses_answers_from_the_one_that_was_asked() {
         let port = listener.local_addr().unwrap().port();
         let mut server = Server::new(&STEREO, &STEREO, ServerSettings::DEFAULT, 1).unwrap();
         server.handle_command(Instant::ZERO, ServerCommand::Serve { networks: &Network::LOOPBACK }).unwrap();
-        let hub = Hub::spawn(vec![listener], server, Notes::default(), HubSettings::DEFAULT);
+        let hub = Hub::spawn(vec![listener], server, Notes::default(), HubSettings::DEFAULT).unwrap();
         for (from, to) in [("127.0.0.1:0", "127.0.0.1"), ("127.0.0.1:0", "127.0.0.5"), ("[::1]:0", "::1")] {
             if bind.starts_with('0') && to == "::1" {
                 continue;
@@ -293,7 +293,7 @@ fn f_24_after_a_stall_no_peer_is_gone_that_has_gone_on_sending() {
             let mut server = Server::new(&STEREO, &STEREO, ServerSettings::DEFAULT, 1).unwrap();
             let serve = ServerCommand::Serve { networks: &Network::LOOPBACK };
             server.handle_command(Instant::ZERO, serve).unwrap();
-            let hub = Hub::spawn(vec![listener], server, notes, HubSettings::DEFAULT);
+            let hub = Hub::spawn(vec![listener], server, notes, HubSettings::DEFAULT).unwrap();
             while let Some(time) = stalls.recv().await {
                 // The whole runtime stands still.
                 std::thread::sleep(time);

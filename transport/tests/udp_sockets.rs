@@ -45,7 +45,7 @@ fn echo(listener: Listener) -> Handle<Server> {
     let settings = ServerSettings { max_clients: 100, timing, ..ServerSettings::DEFAULT };
     let mut server = Server::new(&format, &format, settings, 1).unwrap();
     server.handle_command(Instant::ZERO, ServerCommand::Serve { networks: &Network::LOOPBACK }).unwrap();
-    Hub::spawn(vec![listener], server, Echo, HubSettings::DEFAULT)
+    Hub::spawn(vec![listener], server, Echo, HubSettings::DEFAULT).unwrap()
 }
 
 /// How many UDP sockets of the system have this port.

@@ -77,7 +77,7 @@ type Pair = (Handle<Shouting>, Box<dyn core::any::Any>);
 async fn tcp(settings: HubSettings) -> Pair {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let hub = Hub::spawn(vec![listener], shouting(), (), settings);
+    let hub = Hub::spawn(vec![listener], shouting(), (), settings).unwrap();
     (hub, Box::new(TcpStream::connect(address).await.unwrap()))
 }
 
@@ -87,7 +87,7 @@ async fn slow(settings: HubSettings) -> Pair {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let settings = HubSettings { max_queued: 8 << 20, ..settings };
-    let hub = Hub::spawn(vec![listener], shouting(), (), settings);
+    let hub = Hub::spawn(vec![listener], shouting(), (), settings).unwrap();
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(8192).unwrap();
     let mut peer = socket.connect(address).await.unwrap();
@@ -109,7 +109,7 @@ async fn quic(settings: HubSettings) -> Pair {
     let (config, client) = certificates::pair();
     let listener = Listener::bind_quic("127.0.0.1:0".parse().unwrap(), &config).unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let hub = Hub::spawn(vec![listener], shouting(), (), settings);
+    let hub = Hub::spawn(vec![listener], shouting(), (), settings).unwrap();
     let name = "game.example".try_into().unwrap();
     let (session, settings) = (shouting(), ConnectionSettings::DEFAULT);
     let connecting = Connection::connect(Remote::quic(&address, name, client), session, settings);

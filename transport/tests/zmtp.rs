@@ -81,7 +81,8 @@ fn slow_hub(runtime: &tokio::runtime::Runtime, delay: Duration) -> (Handle<Serve
         Server::new(ServerSettings::DEFAULT, 1, digest),
         desk,
         HubSettings::DEFAULT,
-    );
+    )
+    .unwrap();
     let door = hub.clone();
     runtime.spawn(async move {
         while let Some(ticket) = asked.recv().await {
@@ -261,7 +262,7 @@ fn f_33_the_next_part_follows_as_fast_as_the_connection_takes_it() {
         let postman = Postman { left: left.clone(), update: update.clone() };
         let server = Server::new(ServerSettings::DEFAULT, 1, digest);
         let settings = HubSettings { max_queued: 64 << 20, ..HubSettings::DEFAULT };
-        let _hub = Hub::spawn(vec![listener], server, postman, settings);
+        let _hub = Hub::spawn(vec![listener], server, postman, settings).unwrap();
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.write_all(&hello).unwrap();

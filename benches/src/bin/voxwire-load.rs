@@ -115,7 +115,7 @@ fn serve(clients: usize) -> Result<String, String> {
             let mut settings = ServerSettings::DEFAULT;
             settings.limits.max_peers = clients + 100;
             let hub = HubSettings { max_queued: 4 << 20, ..HubSettings::DEFAULT };
-            let handle = Hub::spawn(vec![listener], Server::new(settings, 5), (), hub);
+            let handle = Hub::spawn(vec![listener], Server::new(settings, 5), (), hub).unwrap();
             let _ = tell.send(address.to_string());
             loop {
                 sleep(Duration::from_secs(3600)).await;

@@ -98,7 +98,7 @@ fn ours(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> u64 {
     let listener = Listener::bind_quic("127.0.0.1:0".parse().unwrap(), server).unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let settings = HubSettings { frames: UNLIMITED, ..HubSettings::DEFAULT };
-    let _hub = Hub::spawn(vec![listener], relay(), (), settings);
+    let _hub = Hub::spawn(vec![listener], relay(), (), settings).unwrap();
     drop(guard);
     here.block_on(async {
         let connect = || {

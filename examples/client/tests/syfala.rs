@@ -273,7 +273,8 @@ fn f_89_outputs_may_differ_in_rate() {
     let (listener, address) = voxwire_server::syfala::bind(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
     let counts = Arc::new(Mutex::new([0; 2]));
     let settings = voxwire_transport::HubSettings::DEFAULT;
-    let _hub = voxwire_transport::Hub::spawn(vec![listener], server, Counter(counts.clone()), settings);
+    let _hub =
+        voxwire_transport::Hub::spawn(vec![listener], server, Counter(counts.clone()), settings).unwrap();
     for output in ["", "--output 0", "--output 1"] {
         *counts.lock().unwrap() = [0; 2];
         let done = client(address, &format!("stream --play tone --for 1 {output}")).output().unwrap();

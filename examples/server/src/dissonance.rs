@@ -12,6 +12,7 @@ use crate::protocols::{Hosted as _, Protocol};
 use crate::refusals::{Refusals, Rule};
 use crate::service::{HubService, hub_settings};
 pub use settings::{DEFAULT_QUIC_PORT, Dissonance};
+use std::io;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use voxwire_core::{Handler, Instant, Moderation as _, PeerId};
@@ -44,7 +45,7 @@ fn start(
     }
     let refusals = Arc::new(Refusals::new(Dissonance::NAME, &[Rule::Name, Rule::Token]));
     let with_token = |listener: Listener| match (token.clone(), refusals.clone()) {
-        (None, _) => listener,
+        (None, _) => Ok(listener),
         (Some(token), refusals) => listener.with_admission(move |shown, from| {
             let admitted = bool::from(token.as_bytes().ct_eq(shown));
             if !admitted {
@@ -53,11 +54,11 @@ fn start(
             admitted
         }),
     };
-    let listeners = listeners.into_iter().map(with_token).collect();
+    let listeners: io::Result<_> = listeners.into_iter().map(with_token).collect();
     // A newcomer is told of every client at once: some fifty bytes for each.
     let settings = HubSettings { max_queued: 2 * 1024 * 1024, ..hub_settings(config, Protocol::DISSONANCE) };
     let handler = Controlled::new(Log(refusals.clone()), Dissonance::NAME, control);
-    let hub = Hub::spawn(listeners, server, handler, settings);
+    let hub = Hub::spawn(listeners?, server, handler, settings)?;
     Ok(HubService { protocol: Dissonance::NAME, hub, moderator: Some(|hub| hub), figures, refusals })
 }
 

@@ -69,7 +69,7 @@ impl Section for Echo {
             origin,
             ..ServerSettings::DEFAULT
         });
-        let hub = Hub::spawn(vec![listener], server, Log, hub_settings(config, Protocol::of::<Self>()));
+        let hub = Hub::spawn(vec![listener], server, Log, hub_settings(config, Protocol::of::<Self>()))?;
         let refusals = Arc::new(Refusals::new(Self::NAME, &[]));
         Ok(Box::new(HubService { protocol: Self::NAME, hub, moderator: None, figures, refusals }))
     }

@@ -69,6 +69,9 @@ pub enum Error {
     /// A running server does not do what it is asked.
     #[error("{0}")]
     Refused(String),
+    /// A hub cannot serve its session.
+    #[error(transparent)]
+    Hub(#[from] voxwire_transport::Error),
     /// The system's.
     #[error(transparent)]
     Io(#[from] io::Error),

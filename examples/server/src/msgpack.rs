@@ -94,7 +94,7 @@ fn start(
         max_queued: 64 << 20,
         ..hub_settings(config, Protocol::MSGPACK)
     };
-    let hub = Hub::spawn(vec![listener], server, Controlled::new(registrar, Msgpack::NAME, control), hub);
+    let hub = Hub::spawn(vec![listener], server, Controlled::new(registrar, Msgpack::NAME, control), hub)?;
     let hosted = Hosted { hub: hub.clone(), storage, shared: shared.clone() };
     let _ = shared.hub.set(hub);
     Ok(hosted)

@@ -66,7 +66,7 @@ fn start(
     };
     let mut server = Server::new(settings, seed);
     server.exempt(&config.proxies);
-    let hub = Hub::spawn(vec![listener], server, Controlled::new(policy, Opcode::NAME, control), hub);
+    let hub = Hub::spawn(vec![listener], server, Controlled::new(policy, Opcode::NAME, control), hub)?;
     Ok(HubService { protocol: Opcode::NAME, hub, moderator: Some(|hub| hub), figures, refusals })
 }
 

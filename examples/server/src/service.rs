@@ -219,14 +219,14 @@ impl Ports<'_> {
         let listener = self.bind(protocol, port, Listener::bind)?;
         let transport = if self.tls.is_some() { "tls" } else { "tcp" };
         self.note(protocol, &[transport], &listener)?;
-        Ok(self.with_tls(listener))
+        self.with_tls(listener)
     }
 
     pub(crate) fn zmtp(&mut self, protocol: &'static str, port: u16) -> Result<Listener, Error> {
         let listener = self.bind(protocol, port, Listener::bind)?;
         let transport = if self.tls.is_some() { "tls" } else { "zmtp" };
         self.note(protocol, &[transport], &listener)?;
-        Ok(self.with_tls(listener))
+        self.with_tls(listener)
     }
 
     pub(crate) fn lanes(&mut self, protocol: &'static str, port: u16) -> Result<Listener, Error> {
@@ -234,13 +234,13 @@ impl Ports<'_> {
         if self.config.encrypted_only {
             let listener = self.bind(protocol, port, Listener::bind_tcp_units)?;
             self.note(protocol, &[transport], &listener)?;
-            return Ok(self.with_tls(listener));
+            return self.with_tls(listener);
         }
         let sockets = self.config.udp_sockets();
         let bind = |address| Listener::bind_tcp_udp(address)?.with_udp_sockets(sockets);
         let listener = self.bind(protocol, port, bind)?;
         self.note(protocol, &[transport, "udp"], &listener)?;
-        Ok(self.with_tls(listener))
+        self.with_tls(listener)
     }
 
     pub(crate) fn quic(&mut self, protocol: &'static str, port: u16) -> Result<Listener, Error> {
@@ -290,10 +290,10 @@ impl Ports<'_> {
         self.control.clone()
     }
 
-    fn with_tls(&self, listener: Listener) -> Listener {
+    fn with_tls(&self, listener: Listener) -> Result<Listener, Error> {
         match &self.tls {
-            Some(tls) => listener.with_tls(tls.clone()),
-            None => listener,
+            Some(tls) => Ok(listener.with_tls(tls.clone())?),
+            None => Ok(listener),
         }
     }
 }

@@ -197,7 +197,7 @@ impl SoftDevice {
         let handler = Controlled::new(handler, Syfala::NAME, control);
         // As many as the widest streams with the shortest buffers take.
         let datagrams = Rate { per_second: 200_000, burst: 200_000 };
-        let hub = Hub::spawn(vec![listener], server, handler, HubSettings { datagrams, ..hub });
+        let hub = Hub::spawn(vec![listener], server, handler, HubSettings { datagrams, ..hub })?;
         let clock = tokio::spawn(run(hub.clone(), device.clone(), wake, told)).abort_handle();
         let look = tokio::spawn(look(hub.clone(), serve)).abort_handle();
         Ok(Self { hub, device, recording, tasks: [clock, look] })

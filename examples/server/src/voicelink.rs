@@ -2,6 +2,7 @@
 
 mod settings;
 
+use crate::Error;
 use crate::config::Config;
 use crate::control::{Control, Controlled};
 use crate::figure::Figure;
@@ -25,7 +26,7 @@ fn start(
     voicelink: &Voicelink,
     listener: Listener,
     control: Option<Arc<Control>>,
-) -> HubService<Server> {
+) -> Result<HubService<Server>, Error> {
     let Voicelink { answer, idle, idle_call, hide_unknown, forward_callee_name, .. } = *voicelink;
     let seed = getrandom::u64().unwrap_or_default();
     let defaults = ServerSettings::DEFAULT;
@@ -60,8 +61,8 @@ fn start(
         secrets_only: voicelink.secrets_only,
     };
     let handler = Controlled::new(policy, Voicelink::NAME, control);
-    let hub = Hub::spawn(vec![listener], server, handler, hub_settings(config, Protocol::VOICELINK));
-    HubService { protocol: Voicelink::NAME, hub, moderator: Some(|hub| hub), figures, refusals }
+    let hub = Hub::spawn(vec![listener], server, handler, hub_settings(config, Protocol::VOICELINK))?;
+    Ok(HubService { protocol: Voicelink::NAME, hub, moderator: Some(|hub| hub), figures, refusals })
 }
 
 /// What is counted.

@@ -7,13 +7,14 @@ use crate::grace::in_time;
 use crate::socket_options::{self, SocketOptions, prepare};
 use crate::stream::io::is_tls_alert;
 use crate::stream::socket::Stream;
-use crate::tcp_udp::{self, ClientWants, SERVER_HELLO, ServerHello};
+use crate::tcp_udp::{self, ClientWants, MAX_TOKEN, SERVER_HELLO, ServerHello};
 use core::fmt;
 use core::future::Future;
 use core::net::SocketAddr;
 use core::pin::Pin;
 use std::io;
 use tokio::net::UdpSocket;
+use voxwire_core::Framing;
 
 /// Where a [`Connection`](crate::Connection) goes, and by which transport.
 ///
@@ -28,6 +29,8 @@ pub struct Remote {
     server: String,
     /// How to use units, where they are used.
     pub(super) units: Option<TcpUdpSettings>,
+    /// A token was given where there are no units.
+    token_on_tcp: bool,
     #[cfg(feature = "quic")]
     quic: bool,
     #[cfg(feature = "tls")]
@@ -44,6 +47,7 @@ impl Remote {
         Self {
             server: server.into(),
             units: None,
+            token_on_tcp: false,
             #[cfg(feature = "quic")]
             quic: false,
             #[cfg(feature = "tls")]
@@ -78,14 +82,28 @@ impl Remote {
         Self { tls: Some((name, config)), ..self }
     }
 
-    /// The same with a token, which is shown to the server before anything else: at most 1024 bytes. Not by TCP alone, which has no place
-    /// for it.
+    /// The same with a token, which is shown to the server before anything else: at most 1024 bytes.
+    /// [`Connection::connect`](crate::Connection::connect) returns an error for a longer one, and by TCP alone for any.
     #[must_use]
     pub fn token(mut self, token: Vec<u8>) -> Self {
-        if let Some(units) = &mut self.units {
-            units.token = token;
+        match &mut self.units {
+            Some(units) => units.token = token,
+            None => self.token_on_tcp = !token.is_empty(),
         }
         self
+    }
+
+    /// Whether the frames of a session, and the token, can go this way.
+    pub(super) fn check(&self, framing: &impl Framing) -> Result<(), Error> {
+        match &self.units {
+            None if self.token_on_tcp => Err(Error::TokenOnTcp),
+            None if !framing.is_stream() => Err(Error::NotAStream),
+            Some(units) if units.token.len() > MAX_TOKEN => {
+                Err(Error::TokenTooLong { len: units.token.len(), max: MAX_TOKEN })
+            }
+            Some(_) if !framing.is_ready() => Err(Error::NeedsStream),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -122,7 +140,7 @@ impl fmt::Debug for Remote {
 /// How to use TCP + UDP, see `PROTOCOL.md` of this crate. Build it with `..TcpUdpSettings::default()`.
 #[derive(Clone)]
 pub struct TcpUdpSettings {
-    /// Shown to the server before anything else; at most 1024 bytes.
+    /// Shown to the server before anything else; at most [`MAX_TOKEN`](Self::MAX_TOKEN) bytes, which are 1024. Empty by default.
     pub token: Vec<u8>,
     /// Use UDP at all.
     pub udp: bool,
@@ -130,6 +148,11 @@ pub struct TcpUdpSettings {
     pub fallback: bool,
     /// Direct paths to other clients.
     pub direct: DirectSettings,
+}
+
+impl TcpUdpSettings {
+    /// The longest token, in bytes.
+    pub const MAX_TOKEN: usize = MAX_TOKEN;
 }
 
 impl Default for TcpUdpSettings {

@@ -17,7 +17,11 @@ pub(crate) type Player = Connection<Client>;
 pub(crate) fn serve(bind: &str) -> (Handle<Server>, SocketAddr) {
     let listener = Listener::bind_tcp_udp(bind.parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    (Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 5), (), HubSettings::DEFAULT), address)
+    (
+        Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 5), (), HubSettings::DEFAULT)
+            .unwrap(),
+        address,
+    )
 }
 
 pub(crate) async fn player(address: SocketAddr, name: &str, lanes: TcpUdpSettings) -> Player {

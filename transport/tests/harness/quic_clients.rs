@@ -20,7 +20,7 @@ pub(crate) fn serve(config: &Arc<ServerConfig>, settings: HubSettings) -> (Handl
     let address = listener.local_addr().unwrap();
     // No client is kicked for what it says: what counts here is what it costs to hear it.
     let session = ServerSettings { max_violations: u32::MAX, ..ServerSettings::DEFAULT };
-    (Hub::spawn(vec![listener], Server::new(session, 5), (), settings), address)
+    (Hub::spawn(vec![listener], Server::new(session, 5), (), settings).unwrap(), address)
 }
 
 pub(crate) async fn player(

@@ -1,6 +1,6 @@
 //! A client session on the network, its events in a queue, and its audio in order.
 
-use crate::error::Error;
+use crate::error::{Error, failed};
 use crate::syfala::Spread;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
@@ -75,7 +75,9 @@ impl Driver {
         // As many as the widest streams with the shortest buffers take.
         let datagrams = Rate { per_second: 200_000, burst: 200_000 };
         let settings = HubSettings { datagrams, ..HubSettings::DEFAULT };
-        Ok(Self { hub: Hub::spawn(vec![listener], client, handler, settings), events, input_stream })
+        let hub =
+            Hub::spawn(vec![listener], client, handler, settings).map_err(|error| failed!("{error}"))?;
+        Ok(Self { hub, events, input_stream })
     }
 
     /// What happens next. Cancel-safe.

@@ -8,6 +8,7 @@ use crate::protocols::{CLEAR, Hosted, Protocol, Section};
 use crate::service::{Ports, Service};
 use serde::Deserialize;
 use voxwire_dissonance::{DEFAULT_PORT, ServerSettings};
+use voxwire_transport::TcpUdpSettings;
 
 /// Dissonance over QUIC.
 pub const DEFAULT_QUIC_PORT: u16 = 4245;
@@ -85,6 +86,10 @@ impl Section for Dissonance {
     fn check(&self, _config: &Config) -> Result<(), String> {
         if !self.tcp && !self.quic {
             return Err("tcp and quic are false: one of them has to be true".into());
+        }
+        let (len, most) = (self.token.as_ref().map_or(0, String::len), TcpUdpSettings::MAX_TOKEN);
+        if len > most {
+            return Err(format!("token has {len} bytes, and clients can show {most} at most"));
         }
         within("max-rooms", self.max_rooms, 1..=65_536)
     }

@@ -160,6 +160,6 @@ impl Section for Voicelink {
 
     fn start(&self, config: &Config, ports: &mut Ports<'_>) -> Result<Box<dyn Service>, Error> {
         let listener = ports.tcp(Self::NAME, self.port)?;
-        Ok(Box::new(start(config, self, listener, ports.control())))
+        Ok(Box::new(start(config, self, listener, ports.control())?))
     }
 }

@@ -235,7 +235,7 @@ fn with_hall(f: impl FnOnce(Handle<Server>, &dyn Fn() -> (Ticket, PeerId), &dyn 
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let server = Server::new(ServerSettings::DEFAULT, 1, |_| [0; 32]);
-        (Hub::spawn(vec![listener], server, Door(asked), HubSettings::DEFAULT), address.to_string())
+        (Hub::spawn(vec![listener], server, Door(asked), HubSettings::DEFAULT).unwrap(), address.to_string())
     });
     let (heard, hears) = channel();
     let log_in = || {
