@@ -1,8 +1,8 @@
 //! Five voice and chat protocols as sans-IO crates, and tokio transports for them. Each protocol is a feature, and a re-export below.
 //!
 //! A session takes frames and time, and gives outputs and events ([`core::Session`]). The page of each protocol begins with examples of
-//! its codec and of its session alone. `transport::Connection` drives a client's session on tokio, `transport::Hub` a server's. The
-//! [README](https://github.com/voxwire/voxwire#as-a-dependency) has complete clients.
+//! its codec and of its session alone. `transport::Connection` drives a client's session on tokio, `transport::Hub` a server's. The page
+//! of `transport` begins with a server and a client, and the [README](https://github.com/voxwire/voxwire#as-a-dependency) has more clients.
 //!
 //! ## Installation
 //!

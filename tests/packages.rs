@@ -167,6 +167,32 @@ fn f_70_dependency_lines_and_documents_name_the_versions_of_the_packages() {
     assert_eq!(unity["version"], env!("CARGO_PKG_VERSION"));
 }
 
+/// The table of features in the README of the facade has each of them, whether it is on by default, and what the manifest says of it.
+#[test]
+fn f_70_the_readme_names_each_feature_of_the_facade() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let features = manifest.split("\n[features]\n").nth(1).unwrap().split("\n[").next().unwrap();
+    let default = features.lines().find_map(|line| line.strip_prefix("default = ")).unwrap();
+    let mut expected = Vec::new();
+    let mut about = "";
+    for line in features.lines() {
+        if let Some(doc) = line.strip_prefix("## ") {
+            about = doc;
+        } else if let Some((feature, _)) = line.split_once(" = ").filter(|(feature, _)| *feature != "default")
+        {
+            let on = if default.contains(&format!("\"{feature}\"")) { "on" } else { "off" };
+            expected.push(format!("| `{feature}` | {on} | {} |", about.trim_end_matches('.')).to_lowercase());
+        }
+    }
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let table = readme.split("| feature | default | adds |\n| --- | --- | --- |\n").nth(1).unwrap();
+    let rows: Vec<String> =
+        table.lines().take_while(|line| line.starts_with('|')).map(str::to_lowercase).collect();
+    assert_eq!(rows, expected);
+    assert!(rows.len() > 8);
+}
+
 /// What the commands of the documents make is no change of the tree.
 #[test]
 fn f_69_the_commands_of_the_documents_leave_no_untracked_files() {
