@@ -63,7 +63,7 @@ impl FrameBuf {
             self.start = 0;
             let needed = self.end.saturating_add(at_least);
             if self.bytes.len() < needed {
-                // No more than is asked for: who asks has an eye on it.
+                // No more than is asked for: the caller bounds that.
                 self.bytes.reserve_exact(needed.saturating_sub(self.bytes.len()));
                 self.bytes.resize(needed, 0);
             }
@@ -81,7 +81,7 @@ impl FrameBuf {
         self.start = self.start.saturating_add(n).min(self.end);
     }
 
-    /// Finds the next frame, drops it from the unread bytes and returns where it lies. A frame without a byte is none.
+    /// Finds the next frame, drops it from the unread bytes and returns where it lies. Empty frames are not returned.
     ///
     /// # Errors
     /// Those of [`Framing::next_frame`].
@@ -93,7 +93,7 @@ impl FrameBuf {
                     self.skipped = self.skipped.saturating_add(1);
                     self.consume(n.get());
                 }
-                // A framing that takes all there is as one frame finds an empty one in nothing, as often as it is asked.
+                // A framing that takes all unread bytes as one frame would find an empty frame at each call.
                 Progress::Frame { header: 0, body: 0 } => return Ok(Cut::NeedMore(NonZeroUsize::MIN)),
                 Progress::Frame { header, body } => {
                     let from = self.start.saturating_add(header).min(self.end);
@@ -105,7 +105,7 @@ impl FrameBuf {
         }
     }
 
-    /// How often [`next_frame`](Self::next_frame) has skipped something since this was asked last: what costs time and is no frame.
+    /// How often [`next_frame`](Self::next_frame) has skipped bytes since the last call. That costs time, as frames do.
     pub const fn take_skipped(&mut self) -> u32 {
         core::mem::replace(&mut self.skipped, 0)
     }

@@ -5,7 +5,7 @@ use core::{
     time::Duration,
 };
 
-/// A server's connections: the address of each and what the session keeps of it, and which are worth less than a new one.
+/// A server's connections: the address of each, the session's state for it, and which of them are *evictable*: worth less than a new one.
 ///
 /// ```
 /// use voxwire_core::{Connections, Instant, PeerId};
@@ -24,13 +24,13 @@ use core::{
 /// ```
 #[derive(Debug, Clone)]
 pub struct Connections<T> {
-    /// What sessions keep: the rows that each packet touches.
+    /// The session's state for each connection: the part that each packet touches.
     table: PeerSlab<T>,
     /// The rest, in the same slots.
     links: Vec<Link>,
     max: usize,
     opened: u64,
-    /// By since when, then by number.
+    /// Evictable connections, by the time since when they are, then by number.
     evictable: BTreeSet<(Instant, u64, PeerId)>,
 }
 
@@ -47,7 +47,7 @@ struct Link {
 impl<T> Connections<T> {
     /// No connection, and at most `max`.
     pub const fn new(max: usize) -> Self {
-        // A driver's slots run a little ahead of our count while it closes connections that we have given up.
+        // Slots may be above `max` for a short time, while a driver closes connections that were given up here.
         let slots = max.saturating_mul(2).saturating_add(1024);
         Self { table: PeerSlab::new(slots), links: Vec::new(), max, opened: 0, evictable: BTreeSet::new() }
     }
@@ -67,8 +67,8 @@ impl<T> Connections<T> {
         added
     }
 
-    /// Adds a connection that the session has asked for, beyond the maximum if need be. It is not evictable. False, and nothing done, if
-    /// its slot is beyond all.
+    /// Adds a connection that the session has asked for, also beyond the maximum. It is not evictable. False, and nothing done, if its slot is too
+    /// high.
     pub fn add(&mut self, now: Instant, peer: PeerId, from: Option<SocketAddr>, state: T) -> bool {
         if let Some(before) = self.table.peer_at(peer.slot) {
             self.keep(before);
@@ -101,7 +101,7 @@ impl<T> Connections<T> {
         state
     }
 
-    /// What the session keeps of a connection.
+    /// The session's state for a connection.
     #[inline]
     pub fn get(&self, peer: PeerId) -> Option<&T> {
         self.table.get(peer)
@@ -119,12 +119,12 @@ impl<T> Connections<T> {
         Some(SocketAddr::new(link.address?, link.port))
     }
 
-    /// Counts connections: that of a newer one is higher.
+    /// The number of a connection. Newer connections have higher numbers.
     pub fn number(&self, peer: PeerId) -> Option<u64> {
         self.link(peer).map(|link| link.number)
     }
 
-    /// A connection is worth less than a new one, and has been `since` then: those come first that have been so for longest.
+    /// Makes a connection evictable, `since` then. Connections that have been evictable for longest are evicted first.
     pub fn set_evictable(&mut self, peer: PeerId, since: Instant) {
         self.keep(peer);
         let Some(link) = self.link_mut(peer) else { return };
@@ -133,14 +133,14 @@ impl<T> Connections<T> {
         self.evictable.insert((since, number, peer));
     }
 
-    /// A connection is worth less than a new one, and has been since it was opened or became so last.
+    /// Makes a connection evictable again, since it was opened or became evictable last.
     pub fn set_evictable_again(&mut self, peer: PeerId) {
         if let Some(since) = self.link(peer).map(|link| link.since) {
             self.set_evictable(peer, since);
         }
     }
 
-    /// A connection is worth as much as a new one: it is evictable no more.
+    /// Makes a connection not evictable.
     pub fn keep(&mut self, peer: PeerId) {
         let Some(link) = self.link_mut(peer).filter(|link| link.evictable) else { return };
         link.evictable = false;
@@ -148,18 +148,18 @@ impl<T> Connections<T> {
         self.evictable.remove(&key);
     }
 
-    /// Those that are worth less than a new one, those first that have been so for longest.
+    /// The evictable connections, first those that have been so for longest.
     pub fn evictable(&self) -> impl Iterator<Item = PeerId> {
         self.evictable.iter().map(|&(_, _, peer)| peer)
     }
 
-    /// The first of these, where it has been so for as long as `limit`.
+    /// The first of these, if it has been evictable for `limit`.
     pub fn overdue(&self, now: Instant, limit: Duration) -> Option<PeerId> {
         let &(since, _, peer) = self.evictable.first()?;
         (since.saturating_add(limit) <= now).then_some(peer)
     }
 
-    /// When there is one that has been so for as long as `limit`.
+    /// When the first of these will have been evictable for `limit`.
     pub fn next_overdue(&self, limit: Duration) -> Option<Instant> {
         self.evictable.first().map(|(since, ..)| since.saturating_add(limit))
     }

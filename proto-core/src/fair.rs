@@ -2,8 +2,8 @@ use crate::{Bucket, Instant, PeerId, Rate, source};
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-/// Who pays for what a connection does: its source address, so that more connections, names or reconnects are worth
-/// nothing; where one address is many people, as on loopback, or where no address is known, the connection itself.
+/// Who pays for what a connection does. It is the source address, so that nobody gets more by more connections, names or reconnects. Where one
+/// address stands for many people, as on loopback, or where no address is known, it is the connection itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Payer {
     /// An IPv4 address, or the /64 of an IPv6 one.
@@ -13,34 +13,34 @@ pub enum Payer {
 }
 
 impl Payer {
-    /// Who pays for `peer`, which comes from `address`; [`SourceRate::payer`](crate::SourceRate::payer) knows proxies, too.
+    /// Who pays for `peer`, which comes from `address`. [`SourceRate::payer`](crate::SourceRate::payer) takes proxies into account as well.
     pub fn of(peer: PeerId, address: Option<IpAddr>) -> Self {
         match address {
-            // Before the /64 is taken: that of ::1 is no loopback address.
+            // Before the address becomes a /64: the /64 of ::1 is no loopback address.
             Some(address) if !address.to_canonical().is_loopback() => Self::Source(source(address)),
             _ => Self::Peer(peer),
         }
     }
 }
 
-/// One [`Rate`] for each payer: what each may take of something that is one peer's, such as that peer's attention.
+/// One [`Rate`] for each payer, for something that belongs to one peer: how often each payer may call that peer, for instance.
 ///
-/// Holds the 64 deepest in debt; payers whose bucket is full again are forgotten, as they owe nothing.
+/// Remembers at most 64 payers: those whose buckets take longest to be full again. A payer whose bucket is full is forgotten.
 #[derive(Debug, Clone, Default)]
 pub struct Shares {
     owed: Vec<(Payer, Bucket)>,
 }
 
-/// Most payers remembered for one thing.
+/// The number of payers that are remembered.
 const MAX_PAYERS: usize = 64;
 
 impl Shares {
-    /// No one owes anything.
+    /// All buckets are full.
     pub const fn new() -> Self {
         Self { owed: Vec::new() }
     }
 
-    /// Takes `n` of a payer's tokens; false, and nothing taken, if they are not there.
+    /// Takes `n` tokens of a payer. False if there are fewer; nothing is taken then.
     pub fn take(&mut self, now: Instant, rate: Rate, payer: Payer, n: u32) -> bool {
         let mut bucket = self.bucket(payer);
         let taken = bucket.take(now, rate, n).is_ok();
@@ -50,7 +50,7 @@ impl Shares {
         taken
     }
 
-    /// Takes `n` of a payer's tokens, into debt if they are not there.
+    /// Takes `n` tokens of a payer. With fewer the payer goes into debt.
     pub fn charge(&mut self, now: Instant, rate: Rate, payer: Payer, n: u32) {
         let mut bucket = self.bucket(payer);
         bucket.charge(now, rate, n);
@@ -83,10 +83,10 @@ impl Shares {
     }
 }
 
-/// A [`Rate`] that many draw on, of which each payer has a share: no peer can take it from all the others.
+/// A [`Rate`] that many payers share. Each has a share of its own, so that no payer can use up the whole rate.
 ///
-/// Where one address is many people, as on loopback, each connection has its share, and all connections from the address together
-/// half of the whole.
+/// Where one address stands for many people, as on loopback, each connection has a share. All connections from that address together have half of
+/// the whole rate.
 #[derive(Debug, Clone, Default)]
 pub struct FairRate {
     all: Bucket,
@@ -94,8 +94,8 @@ pub struct FairRate {
 }
 
 impl FairRate {
-    /// Takes one token of `all`, and of the share of `payer`, who comes from `address`; false, and nothing taken, where one is
-    /// missing.
+    /// Takes one token of the whole, and one of the share of `payer`, which comes from `address`. False if one of them is missing; nothing is taken
+    /// then.
     pub fn take(
         &mut self,
         now: Instant,
@@ -108,7 +108,7 @@ impl FairRate {
         if whole.take(now, all, 1).is_err() || !shares.take(now, share, payer, 1) {
             return false;
         }
-        // The address itself: others of its /64 are not behind it.
+        // The single address: others in its /64 are not behind the proxy.
         let shared =
             address.filter(|_| matches!(payer, Payer::Peer(_))).map(|address| address.to_canonical());
         let half = Rate { per_second: (all.per_second / 2).max(1), burst: (all.burst / 2).max(1) };

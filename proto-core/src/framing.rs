@@ -8,8 +8,8 @@ use core::time::Duration;
 pub enum Progress {
     /// At least this many more bytes are needed; never asks past the end of the frame, so a driver may read exactly.
     NeedMore(NonZeroUsize),
-    /// Transport-level bytes, already understood, or a part of something that is not wanted; drop them. A framing that skips more than
-    /// has come in skips what is there, and then needs one byte more: nothing of it is ever buffered.
+    /// Drop so many bytes: the framing has understood them itself, or they are part of a frame that is not wanted. A framing that skips more bytes
+    /// than have come in skips those, and then needs one byte more. So skipped bytes are never buffered.
     Skip(NonZeroUsize),
     /// The frame is `unread[header .. header + body]`; drop `header + body` bytes afterwards.
     Frame {
@@ -37,13 +37,13 @@ pub trait Framing {
     /// The stream cannot be followed any further; close it.
     fn next_frame(&mut self, unread: &[u8]) -> Result<Progress, FrameError>;
 
-    /// Whether the frames of a byte stream can be told from each other. Not so with datagrams: a transport has to put them into units of
-    /// its own there.
+    /// Whether this finds the frames in a byte stream. False for datagrams: on a byte stream a transport has to put each of them into a unit of its
+    /// own.
     fn is_stream(&self) -> bool {
         true
     }
 
-    /// Written before each outgoing frame.
+    /// Writes the header before an outgoing frame, if there is one.
     fn put_header(&self, _frame: &[u8], _out: &mut impl BufMut) {}
 
     /// Whether the peer can take this frame at all; otherwise it is dropped.
@@ -51,51 +51,54 @@ pub trait Framing {
         true
     }
 
-    /// Whether [`takes`](Self::takes) is true only of answers to what the peer has sent.
+    /// Whether the peer takes nothing but answers: [`takes`](Self::takes) is false for other frames.
     fn answers_only(&self) -> bool {
         false
     }
 
-    /// The session's present limit for this peer, in bytes; a framing that sees the message kind early may hold other
-    /// kinds to a smaller one.
+    /// Sets the session's limit for frames of this peer, in bytes. A framing that sees the kind of a message early may hold some kinds to a smaller
+    /// limit.
     fn set_max(&mut self, max: usize);
 
-    /// Whether messages may travel: false from the first byte of a transport-level handshake until its end. A driver that
-    /// connects sends what is pending first, and tells its session of the connection when this becomes true; one that
-    /// accepts closes a connection on which it stays false for too long. (Only on a stream of its own: where a transport carries frames
-    /// in units of its own, beside datagrams, no peer shakes hands.)
+    /// Whether messages may be sent: false during a handshake of the framing.
+    ///
+    /// - A driver that connects first sends what is pending. It tells its session of the connection when this becomes true.
+    /// - A driver that accepts closes a connection on which this stays false for too long.
+    ///
+    /// A framing with a handshake needs a byte stream of its own. It cannot be used where a transport puts frames into units.
     fn is_ready(&self) -> bool {
         true
     }
 
-    /// Whether the frame that has begun has announced its length: [`Progress::NeedMore`] then asks for all that is missing. A driver
-    /// sets memory aside by that.
+    /// Whether the length of the frame that has begun is known. [`Progress::NeedMore`] then asks for all bytes that are missing, and a driver sets
+    /// aside memory for them.
     fn announces(&self) -> bool {
         true
     }
 
-    /// How long the peer may be silent, if it has said so itself: a driver closes a connection on which nothing has come in for longer.
+    /// The longest silence that the peer has announced, if it has. A driver closes a connection on which nothing has come in for longer.
     fn silence(&self) -> Option<Duration> {
         None
     }
 
-    /// Has the peer asked whether it has read everything sent so far, by [`take_pending`](Self::take_pending); false if it cannot be asked.
+    /// Asks the peer, by [`take_pending`](Self::take_pending), to answer once it has read everything that was sent so far. False if it cannot be
+    /// asked.
     fn probe(&mut self) -> bool {
         false
     }
 
-    /// How many probes have been answered since this was asked last.
+    /// How many probes have been answered since the last call.
     fn take_answered(&mut self) -> u32 {
         0
     }
 
-    /// Whether the next frame has to wait until [`set_max`](Self::set_max) has been called once more, with any value: until
-    /// that a driver reads nothing. True only behind [`Progress::NeedMore`].
+    /// Whether the next frame waits for a call of [`set_max`](Self::set_max), with any value. A driver reads nothing until then. True only after
+    /// [`Progress::NeedMore`].
     fn is_waiting(&self) -> bool {
         false
     }
 
-    /// Bytes that the framing itself wants sent now (a greeting, an answer to a ping). Returns how many were written.
+    /// Writes the bytes that the framing itself has to send now: a greeting, or an answer to a ping. Returns how many were written.
     fn take_pending(&mut self, _out: &mut impl BufMut) -> usize {
         0
     }

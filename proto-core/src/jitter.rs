@@ -1,7 +1,7 @@
 use core::time::Duration;
 
-/// Shortens waits by up to a half, by numbers that follow from a seed: so that many clients which have lost a server at the same time do
-/// not all come back to it at the same time.
+/// Shortens waits by up to a half, at random by a seed. So clients that have lost a server at the same time do not all come back at the same
+/// time.
 ///
 /// ```
 /// use core::time::Duration;
@@ -14,19 +14,19 @@ use core::time::Duration;
 pub struct Jitter(u64);
 
 impl Jitter {
-    /// The numbers of `seed`, which should be random.
+    /// `seed` should be random.
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// Has the numbers depend on `name`, too: clients of different names wait for different times, even with one seed.
+    /// Mixes `name` in. Clients with different names then wait for different times, even with the same seed.
     pub fn mix(&mut self, name: &[u8]) {
         // FNV-1a.
         let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
         self.0 = name.iter().fold(self.0 ^ 0xcbf2_9ce4_8422_2325, fold);
     }
 
-    /// A duration below `wait`, any as likely as another; zero for zero.
+    /// A random duration below `wait`, uniformly distributed; zero if `wait` is zero.
     pub fn below(&mut self, wait: Duration) -> Duration {
         // SplitMix64.
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -38,7 +38,7 @@ impl Jitter {
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// `wait`, less up to a half.
+    /// `wait`, shortened by up to a half.
     pub fn shorten(&mut self, wait: Duration) -> Duration {
         let half = wait.checked_div(2).unwrap_or_default();
         wait.saturating_sub(self.below(half))

@@ -1,4 +1,4 @@
-//! What a server's operator sees of its clients, and decides about them.
+//! Moderation: what an operator sees of a server's clients, and can decide about them.
 
 use crate::{PeerId, PeerSlab};
 use alloc::{boxed::Box, vec::Vec};
@@ -13,13 +13,13 @@ pub struct Member<'a> {
     pub name: Option<&'a [u8]>,
     /// Its address, if the driver told it.
     pub address: Option<SocketAddr>,
-    /// What of it is not handed on.
+    /// What the server does not hand on for it.
     pub muted: Mute,
     /// Whether the application decides whom it hears.
     pub hearing_set: bool,
 }
 
-/// What of a client's a server does not hand on.
+/// What a server does not hand on for a client.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Mute {
     /// Voice: live, and recordings where the protocol has them.
@@ -29,17 +29,16 @@ pub struct Mute {
 }
 
 impl Mute {
-    /// All is handed on.
+    /// Everything is handed on.
     pub const NOTHING: Self = Self { voice: false, text: false };
 
-    /// Whether all is handed on.
+    /// Whether everything is handed on.
     pub const fn is_nothing(self) -> bool {
         !self.voice && !self.text
     }
 }
 
-/// Who hears whom, where the application decides that: for each listener that it has decided about, the speakers whose voice is handed
-/// on to it.
+/// Who hears whom, where the application decides that. A listener may have a set of speakers: only their voice is handed on to it.
 ///
 /// ```
 /// use voxwire_core::{Hearing, PeerId};
@@ -75,8 +74,7 @@ impl Hearing {
         self.sets.is_empty() && !self.closed
     }
 
-    /// Decides whom `listener` hears: these `speakers`, or with `None` what holds for listeners without a set. Of a listener that does not
-    /// exist nothing may be decided: its memory would be kept.
+    /// Sets whom `listener` hears: these `speakers`. `None` removes the set. The listener has to exist, or its set would be kept for ever.
     pub fn set(&mut self, listener: PeerId, speakers: Option<&[PeerId]>) {
         match speakers {
             Some(speakers) => {
@@ -89,7 +87,7 @@ impl Hearing {
         }
     }
 
-    /// Whether listeners without a set hear no client, rather than every client.
+    /// Sets whether listeners without a set hear no client, or every client.
     pub const fn close(&mut self, closed: bool) {
         self.closed = closed;
     }
@@ -104,7 +102,7 @@ impl Hearing {
         self.sets.get(listener).is_some()
     }
 
-    /// Whether it is decided whom `listener` hears.
+    /// Whether `listener` has a set.
     pub fn is_decided(&self, listener: PeerId) -> bool {
         self.closed || self.has_set(listener)
     }

@@ -1,4 +1,4 @@
-//! Names that people choose for themselves: which will do, which are the same, and who holds which.
+//! Names that users choose: which are valid, which are the same, and who holds which.
 
 mod rules;
 
@@ -14,7 +14,7 @@ pub use rules::{MAX_NAME_LEN, NameError, canonical_name, check_label, check_name
 /// Who holds which name, and the names of lost connections that are kept for their address for a while.
 ///
 /// Two names are the same if their [canonical forms](canonical_name) are: "José" is one name, however the accent is encoded.
-/// Bytes that are not text are a name, too: whether it will do is [`check_name`]'s question.
+/// Bytes that are not text are a name, too. [`check_name`] says which names are valid.
 #[derive(Debug)]
 pub struct Names {
     holders: BTreeMap<Box<[u8]>, PeerId>,
@@ -27,7 +27,7 @@ impl Names {
         Self { holders: BTreeMap::new(), kept: KeptNames::new(max_released) }
     }
 
-    /// The same, where two names are the same only if all their bytes are: for protocols whose originals compare so.
+    /// The same, but names are compared byte by byte: for protocols whose original programs do so.
     pub const fn exact(max_released: usize) -> Self {
         Self { holders: BTreeMap::new(), kept: KeptNames::exact(max_released) }
     }
@@ -53,7 +53,7 @@ impl Names {
         self.holders.insert(self.kept.key(name).into(), peer);
     }
 
-    /// A lost connection gives its name up; until `until` only its own address may have it.
+    /// A lost connection gives up its name. Until `until` only its own address may take it.
     pub fn release(&mut self, now: Instant, name: &[u8], address: Option<IpAddr>, until: Instant) {
         self.holders.remove(&*self.kept.key(name));
         self.kept.keep(now, name, address, until);

@@ -4,14 +4,14 @@ use core::ops::Range;
 
 /// A session's outputs: one arena of bytes, and a queue of small entries that point into it.
 ///
-/// A frame is appended once, however many addressees it has. When everything has been drained the arena is
-/// cleared and its memory kept, so a warm session allocates nothing. What has not been needed for a while is given back.
+/// A frame is appended once, however many addressees it has. When everything has been drained the arena is cleared and keeps its memory, so a
+/// warm session allocates nothing. Memory that was not needed for a while is given back.
 ///
-/// The arena is shared by all peers, so it never closes any peer: a stimulus whose outputs would exceed the limit is
-/// refused before any state changes (see [`check_capacity`](Self::check_capacity)).
+/// All peers share the arena, so a full one closes no peer. An input or a command whose outputs would exceed the limit is refused before any state
+/// changes (see [`check_capacity`](Self::check_capacity)).
 #[derive(Debug)]
 pub struct Outbox {
-    /// The bytes of frames; the first one's position on the ever-growing axis of positions is `base`.
+    /// The bytes of frames. Positions count all bytes that were ever appended; that of the first byte here is `base`.
     bytes: Vec<u8>,
     base: usize,
     /// Bytes before the first position, of arenas that have been cleared.
@@ -53,8 +53,8 @@ enum Entry {
 const _: () = assert!(size_of::<Entry>() <= 32);
 
 impl Outbox {
-    /// An empty outbox for at most `limit` bytes of frames and their queue entries. What [`send_over_limit`](Self::send_over_limit) and the
-    /// instructions to the driver take comes on top; sessions bound it.
+    /// An empty outbox for at most `limit` bytes of frames and their queue entries. Frames of [`send_over_limit`](Self::send_over_limit) and other
+    /// outputs come on top; sessions bound them.
     pub const fn new(limit: usize) -> Self {
         Self {
             bytes: Vec::new(),
@@ -84,8 +84,8 @@ impl Outbox {
         self.limit.saturating_sub(used)
     }
 
-    /// Encodes `message` once and queues it for every peer in `to`. Returns the frame, to edit in place before anyone
-    /// sees it; it is empty if there was no addressee.
+    /// Encodes `message` once and queues it for every peer in `to`. Returns the frame, which may be edited in place. It is empty if there was no
+    /// addressee.
     ///
     /// # Errors
     /// Those of [`Message::encoded_len`], or [`EncodeError::NoRoom`]; nothing is queued then.
@@ -120,8 +120,8 @@ impl Outbox {
         self.address(to, lane, start)
     }
 
-    /// Encodes `message` for one peer beyond the limit: for what must be sent even when the outbox is full, such as
-    /// the end of a call. The caller's own tables bound how much that can be.
+    /// Encodes `message` for one peer, beyond the limit. It is for messages that must be sent even if the outbox is full, such as the end of a call.
+    /// The caller's own tables bound their number.
     ///
     /// # Errors
     /// Those of [`Message::encoded_len`].
@@ -264,7 +264,7 @@ impl Outbox {
 
     /// Drops the first `n` outputs.
     pub fn advance(&mut self, n: usize) {
-        // Drivers say so after every input: most are answered by nothing, and that is no measure of what the others need.
+        // Drivers call this after every input. Most inputs have no outputs: these do not count as rounds.
         if self.queue.is_empty() {
             return;
         }

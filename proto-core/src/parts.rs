@@ -3,9 +3,9 @@ use crate::{Instant, Rate, SourceRate, source};
 use alloc::collections::BTreeMap;
 use core::net::IpAddr;
 
-/// The virtual clock of one source: with `n` connections it runs `n` times slower than the time.
+/// The virtual clock of one source. With `n` connections it runs at an n-th of the speed of real time.
 ///
-/// Each connection's [`EqualPart`] of a rate fills by it, so that together they never get more than that rate, as connections come and go.
+/// Each connection's [`EqualPart`] of a rate is refilled by it. So all parts together never get more than the rate, however connections come and go.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PartClock {
     connections: u32,
@@ -15,7 +15,7 @@ pub struct PartClock {
 }
 
 impl PartClock {
-    /// A connection arrives. Its part of any rate is empty at first: connecting again brings nothing.
+    /// A connection arrives. Its part of any rate is empty at first, so that nobody gets more by connecting again.
     pub fn open(&mut self, now: Instant) -> EqualPart {
         self.set(now, self.connections.saturating_add(1));
         EqualPart { spent: self.time }
@@ -35,7 +35,7 @@ impl PartClock {
         *self = Self { connections, since: self.since.max(now), time: self.at(now) };
     }
 
-    /// What it shows.
+    /// What the clock shows.
     fn at(&self, now: Instant) -> Instant {
         let passed = now.since(self.since);
         self.time.after(passed.checked_div(self.parts()).unwrap_or(passed))
@@ -48,23 +48,23 @@ impl PartClock {
 
 /// One [`Rate`] of a source in equal parts, one for each of its connections.
 ///
-/// With `n` connections each has `per_second / n` in the long run and `burst / n` at once, but one always, once it has waited for it.
-/// All of them together have, in any time, what `per_second` gives and the greater of `burst` and `n`.
+/// With `n` connections each part gets `per_second / n` in the long run, and `burst / n` at once, but at least one token. All parts together get,
+/// in any stretch of time, `per_second`, and beside it the greater of `burst` and `n`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EqualParts {
-    /// No part holds more than what has come since then, by the clock of the source.
+    /// A part holds at most the tokens that came since then, by the clock of the source.
     floor: Instant,
 }
 
-/// What one connection has of a rate that is in [`EqualParts`].
+/// The part of one connection in [`EqualParts`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EqualPart {
-    /// It has used up what came until then, by the clock of its source; later than now: it is in debt.
+    /// Until when its tokens are used up, by the clock of its source. If that is later than now, it is in debt.
     spent: Instant,
 }
 
 impl EqualParts {
-    /// Takes `n` tokens of a part; false, and nothing taken, if they are not there.
+    /// Takes `n` tokens of a part. False if there are fewer; nothing is taken then.
     pub fn take(
         &mut self,
         now: Instant,
@@ -77,13 +77,13 @@ impl EqualParts {
         let spent = part.spent.max(floor).after(cost(rate, n));
         let fits = spent <= time;
         if fits {
-            // For the others, too: as connections go, what a part may hold grows, and they did not have that.
+            // For all parts: when connections go, a part may hold more, but not for the time before that.
             (part.spent, self.floor) = (spent, floor);
         }
         fits
     }
 
-    /// Takes `n` tokens of a part even if they are not there, and says until when the debtor should rest.
+    /// Takes `n` tokens of a part, even if there are fewer. Returns until when the connection should rest, if it is in debt.
     pub fn charge(
         &mut self,
         now: Instant,
@@ -98,12 +98,12 @@ impl EqualParts {
         (owed != 0).then(|| now.after(owed.saturating_mul(clock.parts())))
     }
 
-    /// Whether a part holds as much as it may: it can be [forgotten](Self::forget) then.
+    /// Whether a part is full. It can be [forgotten](Self::forget) then.
     pub fn is_full(&self, now: Instant, clock: &PartClock, rate: Rate, part: &EqualPart) -> bool {
         part.spent <= self.floor_at(now, clock, rate)
     }
 
-    /// Forgets a part that is full: from now on a default one holds as much as it did.
+    /// Forgets a part that is full. From now on a default part is full, too.
     pub fn forget(&mut self, part: &EqualPart) {
         self.floor = self.floor.max(part.spent);
     }
@@ -115,12 +115,12 @@ impl EqualParts {
     }
 }
 
-/// The [`Rate`] of each source address in equal parts, one for each of its connections: what some of them do, or how often they
-/// connect, keeps no other one there from having its turn.
+/// The [`Rate`] of each source address in equal parts, one for each of its connections. Whatever some connections do, and however often they
+/// connect, each other one gets its part.
 ///
-/// Beside it stands as much again that all of them share, a [`SourceRate`]: it is for those who need more than their part. A quarter of
-/// it at once is kept for connections that have had nothing yet: they have no part that they could use. So a source has, in any
-/// time, twice what `per_second` gives at most, and at once `burst` and the greater of `burst` and its number of connections.
+/// The same rate again is shared by all connections of a source (a [`SourceRate`]), for those that need more than their part. A quarter of its
+/// burst is kept for connections that have had nothing yet, because their part is still empty. So a source gets at most, in any stretch of
+/// time, twice `per_second`, and beside it `burst` and the greater of `burst` and its number of connections.
 #[derive(Debug, Clone)]
 pub struct Parts {
     rate: Rate,
@@ -132,7 +132,7 @@ pub struct Parts {
 pub struct Part {
     part: EqualPart,
     source: Option<IpAddr>,
-    /// It has had something.
+    /// Whether it has had a token.
     used: bool,
 }
 
@@ -142,7 +142,7 @@ impl Parts {
         Self { rate, sources: BTreeMap::new() }
     }
 
-    /// A connection arrives from `address`; `None` where that stands for many people, which limits no peer.
+    /// A connection arrives from `address`. `None` if that address stands for many people: its connections are not limited.
     pub fn open(&mut self, now: Instant, address: Option<IpAddr>) -> Part {
         let source = address.map(source);
         let part = source.map(|source| self.sources.entry(source).or_default().0.open(now));
@@ -160,7 +160,7 @@ impl Parts {
         }
     }
 
-    /// Takes one token of a connection's part, or of what its source shares; false if it is not there.
+    /// Takes one token of a connection's part, or of what its source shares. False if there is none.
     pub fn take(&mut self, now: Instant, part: &mut Part, shared: &mut SourceRate) -> bool {
         let Some(source) = part.source else { return true };
         let Some((clock, parts)) = self.sources.get_mut(&source) else { return false };

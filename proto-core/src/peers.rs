@@ -1,13 +1,13 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-/// One peer of a session, minted by the driver. The slot is an index into dense tables, the generation tells a peer from
-/// those that had the slot before.
+/// One peer of a session. The driver makes the id. The slot is an index into dense tables; the generation tells a peer from those that had the slot
+/// before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId {
     /// Index into dense tables; small, reused after the peer is gone.
     pub slot: u32,
-    /// Counts the users of the slot.
+    /// Counts the peers that have had the slot.
     pub generation: u32,
 }
 
@@ -122,7 +122,7 @@ pub struct PeerIds {
 }
 
 impl PeerIds {
-    /// Nothing minted yet.
+    /// No peers yet.
     pub const fn new() -> Self {
         Self { generations: Vec::new(), free: Vec::new() }
     }
@@ -141,7 +141,7 @@ impl PeerIds {
         Some(PeerId { slot, generation })
     }
 
-    /// Gives a peer's slot free for the next one. Does nothing for a peer that is not alive.
+    /// Frees a peer's slot for the next one. Does nothing for a peer that is not alive.
     pub fn retire(&mut self, peer: PeerId) {
         let Ok(index) = usize::try_from(peer.slot) else { return };
         if let Some(generation) =

@@ -50,17 +50,17 @@ impl Bucket {
         Ok(())
     }
 
-    /// Whether all its tokens are there: then it says no more than a new one.
+    /// Whether it is full: it is the same as a new one then.
     pub fn is_full(&self, now: Instant) -> bool {
         self.full_at <= now
     }
 
-    /// When all its tokens will be there again.
+    /// When it will be full again.
     pub const fn full_at(&self) -> Instant {
         self.full_at
     }
 
-    /// Takes `n` tokens even if they are not there, and says until when the debtor should rest.
+    /// Takes `n` tokens, even if there are fewer. Returns until when the peer should rest, if it is in debt.
     pub fn charge(&mut self, now: Instant, rate: Rate, n: u32) -> Option<Instant> {
         self.full_at = self.full_at.max(now).after(cost(rate, n));
         let wait = self.full_at.since(now).saturating_sub(cost(rate, rate.burst));
@@ -79,16 +79,17 @@ pub(crate) fn cost(rate: Rate, n: u32) -> u64 {
 
 /// One [`Rate`] for each source address, in a table of fixed size.
 ///
-/// IPv6 sources share a bucket by their /64. A source keeps its slot until it has been quiet for a minute: no other source
-/// can push it out. A source that finds no slot takes from a bucket that it shares with the others of its network (/48 of IPv6,
-/// /24 of IPv4) that found none, so that a peer with many addresses uses up the slots and the bucket of that network alone: the
-/// sources of one /48 find at most 64 slots of the table. The seed keeps outsiders from choosing their company. Loopback is
-/// exempt, and so are addresses that are known to stand for many ([`SourceRate::exempt`]).
+/// - IPv6 addresses of one /64 are one source.
+/// - A source has a slot of its own, until it has been quiet for a minute. No other source can push it out.
+/// - A source that finds no slot shares a bucket with the other sources of its network (/48 of IPv6, /24 of IPv4) that found none. The sources
+///   of one /48 find at most 64 slots. So a peer with many addresses uses up slots and the bucket of its own network alone.
+/// - The seed is a secret: outsiders cannot choose with whom they share.
+/// - Loopback is exempt, and so are addresses that are known to stand for many people ([`SourceRate::exempt`]).
 #[derive(Debug, Clone)]
 pub struct SourceRate {
     /// Sets of [`WAYS`] slots.
     slots: Box<[Slot]>,
-    /// For those who find no slot, by network.
+    /// Buckets of networks, for sources that find no slot.
     shared: Box<[Bucket]>,
     rate: Rate,
     seed: u64,
@@ -99,13 +100,13 @@ pub struct SourceRate {
 /// A source's place in the table.
 #[derive(Debug, Clone, Copy, Default)]
 struct Slot {
-    /// Stands for the source; 0 for no peer.
+    /// Identifies the source; 0 if the slot is free.
     tag: u64,
     bucket: Bucket,
 }
 
 impl Slot {
-    /// Whether no peer has it any more.
+    /// Whether the slot is free again.
     fn is_free(&self, now: Instant) -> bool {
         self.tag == 0 || self.bucket.full_at.saturating_add(KEPT) <= now
     }
@@ -114,7 +115,7 @@ impl Slot {
 /// Where the bucket of a source is.
 enum Place {
     Own(usize),
-    /// It has none, and may have this slot.
+    /// It has none, and may take this slot.
     Free {
         at: usize,
         tag: u64,
@@ -143,18 +144,18 @@ impl SourceRate {
         }
     }
 
-    /// The same table with each IPv6 address by itself: for one network, where all share a /64.
+    /// The same table, in which each IPv6 address is a source: for one local network, where all addresses share a /64.
     #[must_use]
     pub fn per_host(self) -> Self {
         Self { per_host: true, ..self }
     }
 
-    /// Exempts these addresses as loopback is: proxies, behind each of which there are many people.
+    /// Exempts these addresses, as loopback is exempt: proxies, behind each of which there are many people.
     pub fn exempt(&mut self, addresses: &[IpAddr]) {
         self.exempt.extend(addresses.iter().map(IpAddr::to_canonical));
     }
 
-    /// Whether an address stands for many people: loopback, and what [`SourceRate::exempt`] was told.
+    /// Whether an address stands for many people: loopback, and those of [`SourceRate::exempt`].
     pub fn is_exempt(&self, source: IpAddr) -> bool {
         let source = source.to_canonical();
         source.is_loopback() || self.exempt.contains(&source)
@@ -170,12 +171,12 @@ impl SourceRate {
         Payer::of(peer, self.limited(address))
     }
 
-    /// Takes one token of `source`'s bucket; false if none is left.
+    /// Takes one token of `source`'s bucket. False if none is left.
     pub fn allow(&mut self, now: Instant, source: IpAddr) -> bool {
         self.allow_n(now, source, 1)
     }
 
-    /// Takes `n` tokens of `source`'s bucket, or none if fewer are left: false.
+    /// Takes `n` tokens of `source`'s bucket. False if fewer are left; nothing is taken then.
     pub fn allow_n(&mut self, now: Instant, source: IpAddr, n: u32) -> bool {
         let source = source.to_canonical();
         if self.is_exempt(source) {

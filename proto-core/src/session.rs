@@ -10,9 +10,9 @@ pub enum Input<'a> {
     Opened {
         /// The new peer's id, chosen by the driver.
         peer: PeerId,
-        /// Who called whom.
+        /// Which side connected.
         via: Via,
-        /// The peer's address, as a value: it is never looked up.
+        /// The peer's address, if the driver knows it. Sessions only compare it.
         from: Option<SocketAddr>,
     },
     /// One whole frame came in.
@@ -24,20 +24,20 @@ pub enum Input<'a> {
         /// The frame, length field included.
         bytes: &'a [u8],
     },
-    /// The peer's transport has read everything that was sent to it before an [`Output::Probe`]; they are answered in order. A hub gives
-    /// this, `Written`, and `AnswersOnly`; a client's connection does not.
+    /// The peer's transport has read everything that was sent to it before an [`Output::Probe`]. Probes are answered in order. Hubs give this,
+    /// `Written` and `AnswersOnly`; a client's connection does not.
     Answered {
         /// Which peer.
         peer: PeerId,
     },
-    /// Everything that was sent to the peer before an [`Output::Probe`], which its transport cannot answer, has been written, and so has
-    /// all that was sent after it: nothing waits for the peer, and its connection takes more. Once for each.
+    /// Nothing is queued for the peer any more, and its connection takes more. It follows an [`Output::Probe`] that the peer's transport cannot
+    /// answer, once for each.
     Written {
         /// Which peer.
         peer: PeerId,
     },
-    /// The peer's transport takes nothing but answers: frames that are none are dropped, see [`Framing::takes`]. Comes before the frame
-    /// that shows it.
+    /// The peer's transport takes nothing but answers. Other frames for it are dropped, see [`Framing::takes`]. It comes before the peer's first
+    /// frame.
     AnswersOnly {
         /// Which peer.
         peer: PeerId,
@@ -47,9 +47,9 @@ pub enum Input<'a> {
         /// The peer that is gone.
         peer: PeerId,
     },
-    /// An [`Output::Dial`] came to nothing.
+    /// An [`Output::Dial`] has failed.
     DialFailed(DialId),
-    /// An [`Output::Listen`] came to nothing.
+    /// An [`Output::Listen`] has failed.
     ListenFailed(ListenId),
     /// An [`Output::Listen`] succeeded.
     Listening {
@@ -67,7 +67,7 @@ impl<'a> From<&'a Deferred> for Input<'a> {
     }
 }
 
-/// What a session wants done. Drivers obey in order.
+/// An instruction of a session to its driver. Drivers carry outputs out in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Output<'s> {
@@ -113,15 +113,15 @@ pub enum Output<'s> {
         /// In bytes.
         max_frame: usize,
     },
-    /// Bytes of droppable frames that may be queued for a slow peer. The oldest is dropped first. A hub lets up to 1 MiB wait for a peer
-    /// that is not slow (`HubSettings::slow_after`).
+    /// Bytes of droppable frames that may be queued for a slow peer. Beyond it the oldest is dropped. For a peer that is not slow
+    /// (`HubSettings::slow_after`) a hub queues up to 1 MiB.
     Budget {
         /// The peer.
         peer: PeerId,
         /// In bytes: about 200 ms of its audio; 0 restores the driver's own default.
         bytes: usize,
     },
-    /// Nothing more is read from a peer until then. Nothing is dropped: the peer's own sending stalls.
+    /// Read nothing more from a peer until then. Nothing is dropped: the peer cannot send on meanwhile.
     Pause {
         /// The peer.
         peer: PeerId,
@@ -133,9 +133,11 @@ pub enum Output<'s> {
         /// The peer.
         peer: PeerId,
     },
-    /// Ask the peer's transport whether it has read everything sent so far: on a hub, [`Input::Answered`] follows. Where the transport
-    /// cannot answer that, [`Input::Written`] follows, as soon as nothing at all waits for the peer any more: not while more is sent
-    /// than it takes. Neither follows where the connection ends before, nor on a client's connection, which asks nothing.
+    /// Ask the peer's transport to answer once it has read everything that was sent so far.
+    ///
+    /// - On a hub [`Input::Answered`] follows.
+    /// - If the transport cannot answer, [`Input::Written`] follows, as soon as nothing is queued for the peer any more.
+    /// - Nothing follows if the connection ends before, or on a client's connection, which does not ask.
     Probe {
         /// The peer.
         peer: PeerId,
@@ -145,17 +147,19 @@ pub enum Output<'s> {
         /// The peer.
         peer: PeerId,
     },
-    /// Whether a client may be introduced to others, to reach them without the server. Where not, those who know of it are told that it is
-    /// gone. Until something is said, a client may.
+    /// Whether a client may be introduced to others, for direct paths: to introduce two clients is to tell each the other's address. Where it may
+    /// not, clients that know of it are told that it is gone. At first each client may.
     Direct {
         /// The peer.
         peer: PeerId,
-        /// It may.
+        /// Whether it may.
         allowed: bool,
     },
-    /// Send what is waiting, then close. The session has forgotten the peer: no further input of it, not even
-    /// [`Input::Closed`]. Where it comes from another peer's [`Input::Opened`] with [`Via::Accepted`], the peer makes room: its connection
-    /// is reset, and so are the connections that carry its calls.
+    /// Close a peer, after everything that is queued for it has been sent. The session has forgotten the peer: no input of it follows, not even
+    /// [`Input::Closed`].
+    ///
+    /// If this output comes from another peer's [`Input::Opened`] with [`Via::Accepted`], the peer is closed to make room for that one. Its
+    /// connection is reset then, and so are the connections that carry its calls.
     Close {
         /// The peer.
         peer: PeerId,
@@ -165,20 +169,20 @@ pub enum Output<'s> {
 /// How a frame may travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
-    /// In order and complete. A receiver too slow for it is disconnected.
+    /// All frames arrive, in order. A receiver that is too slow for them is disconnected.
     Reliable,
-    /// A slow receiver may lose the whole frame (on TCP), the network may lose it (on UDP).
+    /// A frame may be lost: dropped for a slow receiver, or lost on the network (UDP).
     Droppable,
 }
 
 /// How a peer came to be connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Via {
-    /// It connected to us, where the driver listens of its own accord.
+    /// It connected to a port on which the driver listens by itself.
     Accepted,
-    /// It connected to us, where the session had asked for an [`Output::Listen`].
+    /// It connected to a port of an [`Output::Listen`].
     AcceptedOn(ListenId),
-    /// We connected to it; [`DialId::FIRST`] where the driver was told to connect rather than the session asking.
+    /// We connected to it: by an [`Output::Dial`], or with [`DialId::FIRST`] because the application told the driver to.
     Dialled(DialId),
 }
 
@@ -193,13 +197,13 @@ pub struct Deferred {
     pub bytes: Vec<u8>,
 }
 
-/// Names an [`Output::Dial`].
+/// Identifies an [`Output::Dial`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DialId(u32);
 
 impl DialId {
-    /// The connection that a client's driver makes of its own accord. Sessions number their own from 1; a session that
-    /// has lost this one and dials it, with no host and port, wants its driver to make it once more.
+    /// The connection that a client's driver makes first, to the server. Sessions number their own dials from 1. A session that dials this id,
+    /// without a host and a port, wants its driver to connect to the server again.
     pub const FIRST: Self = Self(0);
 
     /// The dial of this number.
@@ -221,7 +225,7 @@ impl DialId {
     }
 }
 
-/// Names an [`Output::Listen`].
+/// Identifies an [`Output::Listen`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListenId(u32);
 
@@ -237,7 +241,7 @@ impl ListenId {
     }
 }
 
-/// Names a frame among a session's outputs, so that a driver copies it once for all its addressees. A session has no two frames of the
+/// Identifies a frame among a session's outputs, so that a driver copies it once for all its addressees. No two frames of a session have the
 /// same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FrameId(u64);
@@ -257,21 +261,20 @@ impl FrameId {
 /// 2. Hot events borrow only from the input passed in, so the session is free again when the call returns: an
 ///    application can answer with a command while it holds the payload. Cold events own what they carry, or carry an id
 ///    that can be looked up.
-/// 3. Outputs may be drained after every call, or later, in order. Nothing breaks if they are not: memory is bounded by
-///    the outbox's limit, beyond which inputs and commands are refused unchanged.
-/// 4. [`handle_timeout`](Self::handle_timeout) fires *one* expired timer; call it while [`poll_timeout`](Self::poll_timeout)
-///    is not after now, once what has come in has been handed in: a driver that did not run for some time must not take its
-///    own stall for the silence of its peers. A call that is too early does nothing.
+/// 3. Outputs may be drained after every call, or later, in order. If they are not drained, memory stays bounded: at the outbox's limit inputs
+///    and commands are refused, and change nothing.
+/// 4. [`handle_timeout`](Self::handle_timeout) fires *one* expired timer. Call it while [`poll_timeout`](Self::poll_timeout)
+///    is not after now. Hand in received data first: a driver that did not run for some time must not take its own stall for the
+///    silence of its peers. A call that is too early does nothing.
 /// 5. `Err(Violation)` means: the input had no effect of its own; it may have cost quota or closed the peer. If the protocol demands an answer
 ///    or a close, it is already among the outputs. Drivers log the error and obey the outputs; they never interpret it.
 /// 6. `Err(Refusal)` means that the command was not carried out and nothing was queued.
 /// 7. No clock, no randomness, no name resolution, no thread and no lock inside. `now` never goes back.
-/// 8. A session may put frames off, behind others of the same peer that take long. When their turn has come,
-///    [`take_deferred`](Self::take_deferred) gives them back, to be handed in like any other: after an input or a time-out,
-///    before the next input, until there is none. It gives none while the outbox is full: drivers ask again once they have
-///    drained it.
-/// 9. An input may cause more than one event. The further ones are queued: [`poll_timeout`](Self::poll_timeout) is [`Instant::ZERO`] as
-///    long as one waits, and each [`handle_timeout`](Self::handle_timeout) gives one, and fires no timer. No input puts them off.
+/// 8. A session may put off a frame, behind others of the same peer that take long. Later [`take_deferred`](Self::take_deferred) gives
+///    the frame back, and the driver hands it in as any other. Drivers call it after each input and each time-out, until it returns
+///    `None`. It returns `None` while the outbox is full; drivers call it again once they have drained the outbox.
+/// 9. An input may cause more than one event. Further events are queued. While one waits, [`poll_timeout`](Self::poll_timeout) is
+///    [`Instant::ZERO`], and each [`handle_timeout`](Self::handle_timeout) returns one event and fires no timer. No input puts them off.
 ///
 /// # A driver
 ///
@@ -304,7 +307,7 @@ pub trait Session {
     type Event<'a>: core::fmt::Debug;
     /// Why an input was ignored: the peer's fault, or a limit that it met.
     type Violation: Error + Send + Sync + 'static;
-    /// Why a command was not carried out: the caller's fault, or no peer's.
+    /// Why a command was not carried out: the caller's fault, or a limit.
     type Refusal: Error + Send + Sync + 'static;
 
     /// A framing for one new connection.
@@ -329,26 +332,26 @@ pub trait Session {
     /// Fires one expired timer. Its event borrows from nothing.
     fn handle_timeout<'a>(&mut self, now: Instant) -> Option<Self::Event<'a>>;
 
-    /// When [`handle_timeout`](Self::handle_timeout) wants to be called next; `None` means no timer. [`Instant::ZERO`] means that an event
-    /// waits to be told, which no input can put off: drivers ask for it at once.
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called next; `None` if there is no timer. [`Instant::ZERO`] means that an event waits:
+    /// drivers call it at once.
     fn poll_timeout(&self) -> Option<Instant>;
 
-    /// Gives back a frame that was put off and whose turn has come, see point 8 of the contract. Most sessions put nothing off.
+    /// Returns a frame that was put off and can be handled now, see point 8 of the contract. Most sessions put nothing off.
     fn take_deferred(&mut self) -> Option<Deferred> {
         None
     }
 
-    /// The peers that are worth less than a new one, the least valuable first, such as those that have not logged in, the oldest first.
-    /// A driver without a place or descriptor for a new connection closes the first of them that frees one, and hands in
+    /// The peers that may be closed to make room for a new one, the least valuable first: those that have not logged in, for instance, the oldest
+    /// first. A driver without room for a new connection closes the first of them whose connection frees a place, and hands in
     /// [`Input::Closed`].
     fn evictable(&self) -> impl Iterator<Item = PeerId> {
         core::iter::empty()
     }
 
-    /// Where this session's outputs wait for the driver.
+    /// The outbox, where outputs wait for the driver.
     fn outbox(&mut self) -> &mut Outbox;
 
-    /// All outputs waiting, in order. Many are lent at a time, so that a driver can batch.
+    /// All outputs that wait, in order.
     fn outputs(&mut self) -> impl Iterator<Item = Output<'_>> {
         self.outbox().outputs()
     }
@@ -362,15 +365,14 @@ pub trait Session {
     fn shutdown(&mut self, now: Instant);
 }
 
-/// An application on top of a session: what the transports and the simulator call with each event.
+/// An application on top of a session. The transports and the simulator call it with each event.
 ///
-/// A trait and not a closure, because events borrow; the application may issue commands at once. The unit type ignores
-/// everything.
+/// It is a trait and not a closure, because events borrow. The application may give commands at once. The unit type `()` ignores everything.
 pub trait Handler<S: Session> {
     /// An event; `session` is free for commands.
     fn on_event(&mut self, session: &mut S, now: Instant, event: S::Event<'_>);
 
-    /// An input of `peer` was ignored. For logs and counters: all that had to be done is done.
+    /// An input of `peer` was ignored. Nothing is left to be done: this is for logs and counters.
     fn on_violation(&mut self, _now: Instant, _peer: PeerId, _violation: S::Violation) {}
 }
 

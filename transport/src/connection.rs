@@ -26,12 +26,15 @@ use udp_side::UdpSide;
 pub use udp_side::UdpState;
 use voxwire_core::{Deferred, Input, Instant, Session};
 
-/// A client's connection to its server, driving its [`Session`]: over TCP, or over TCP and UDP.
+/// A client's connection to its server, which drives the client's [`Session`]: over TCP, over TCP and UDP, or over QUIC.
 ///
-/// Reading, writing and timers all happen inside [`next`](Self::next): call it in a loop, if need be in a `select!` with
-/// other things that the client waits for. Commands go in through [`call`](Self::call) and are sent by the next `next`. A
-/// session that dials [`DialId::FIRST`](voxwire_core::DialId::FIRST) after a loss is connected once more, in the same way. Other
-/// connections that a session dials, and those that it accepts, are served beside it, by TCP.
+/// Reading, writing and timers all happen inside [`next`](Self::next). Call it in a loop, or in a `select!` with other things that the client
+/// waits for. Commands go in through [`call`](Self::call) or [`Turn::session`]; the next `next` sends them.
+///
+/// **A lost connection.** The session decides. If it dials [`DialId::FIRST`](voxwire_core::DialId::FIRST), as those of Dissonance and msgpack
+/// do, this connects again to the same [`Remote`], and `next` goes on. Otherwise `next` returns `None`, and [`error`](Self::error) says why.
+///
+/// Other connections that a session dials or accepts, for calls from client to client, are served beside this one, by TCP.
 ///
 /// ```no_run
 /// # use voxwire_transport::{Connection, ConnectionSettings};
@@ -52,26 +55,26 @@ pub struct Connection<S: Session> {
     session: S,
     network: Network<S::Framing>,
     timer: Pin<Box<Sleep>>,
-    /// Steps taken since a timer of the session was due.
+    /// Steps since a timer of the session became due.
     overdue: u32,
     grace: Grace,
-    /// What the session put off, and takes now.
+    /// An input that the session put off, and takes now.
     deferred: Option<Deferred>,
 }
 
-/// One turn of a connection: something was handled by the session.
+/// One turn of a connection: the session has handled an input or a timer.
 #[derive(Debug)]
 pub struct Turn<'a, S: Session> {
-    /// Free for commands, even while the event is held.
+    /// The session. It takes commands even while the event is in use.
     pub session: &'a mut S,
-    /// When it was handled.
+    /// When the turn was handled.
     pub now: Instant,
-    /// What the session made of it. `Ok(None)`: nothing that concerns the application.
+    /// An event for the application, or the violation for which the input was ignored. `Ok(None)`: the turn does not concern the application.
     pub result: Result<Option<S::Event<'a>>, S::Violation>,
 }
 
 impl<S: Session> Connection<S> {
-    /// Connects to `remote`; of a string, by TCP.
+    /// Connects to `remote`. A string is an address for TCP.
     ///
     /// # Errors
     /// - The system's, those of TLS, that the server does not admit us, or that it took too long.
@@ -94,7 +97,7 @@ impl<S: Session> Connection<S> {
         Ok(connection)
     }
 
-    /// A connection to a hub in the same process; with `units` its frames are put into units, or else lie in the stream as they are.
+    /// A connection to a hub in the same process. With `units` its frames lie in units, otherwise as the session's framing has them.
     pub(crate) async fn inside(stream: Stream, session: S, units: bool) -> Result<Self, Error> {
         let established = Established::inside(stream, units).await?;
         let mut connection = Self::new(Network::new(None, ConnectionSettings::DEFAULT), session);
@@ -113,7 +116,7 @@ impl<S: Session> Connection<S> {
         }
     }
 
-    /// The session, to look at.
+    /// The session, to read from.
     pub const fn session(&self) -> &S {
         &self.session
     }
@@ -123,7 +126,7 @@ impl<S: Session> Connection<S> {
         self.network.clock.now()
     }
 
-    /// Runs `f` on the session, with commands for example. What it wants sent is sent by the next [`next`](Self::next).
+    /// Runs `f` on the session, for commands for example. The next [`next`](Self::next) sends the frames.
     pub fn call<R>(&mut self, f: impl FnOnce(&mut S, Instant) -> R) -> R {
         let now = self.now();
         let result = f(&mut self.session, now);
@@ -131,16 +134,16 @@ impl<S: Session> Connection<S> {
         result
     }
 
-    /// Lets the session say goodbye. `next` goes on until everything is written, then returns `None`.
+    /// Lets the session say goodbye. Go on calling `next`: it returns `None` once everything is written.
     pub fn shutdown(&mut self) {
         self.call(|session, now| session.shutdown(now));
     }
 
-    /// Waits until everything that commands have queued is written. Cancel-safe. Nothing is read meanwhile, so do not wait
-    /// here for long.
+    /// Waits until everything that is queued is written. Cancel-safe. Nothing is read meanwhile, so do not wait here for long.
     ///
     /// # Errors
-    /// The system's, or that the server takes nothing more, or nothing for too long; the next [`next`](Self::next) then ends the connection.
+    /// The system's; [`Error::Untaken`] or [`Error::Stalled`] if the server does not take what is queued. The next [`next`](Self::next) then
+    /// ends the connection.
     pub async fn flush(&mut self) -> Result<(), Error> {
         poll_fn(|cx| {
             self.collect();
@@ -149,39 +152,39 @@ impl<S: Session> Connection<S> {
         .await
     }
 
-    /// Why the connection ended, if not by the session's own will.
+    /// Why the last connection ended; `None` if the session closed it, or while it lasts.
     pub const fn error(&self) -> Option<&Error> {
         self.network.error.as_ref()
     }
 
-    /// Whether a frame of the server's has come in on the connection that there is, or was last.
+    /// Whether a frame of the server has come in on the present connection, or on the last one.
     pub const fn has_received(&self) -> bool {
         self.network.received
     }
 
-    /// Droppable frames that were dropped because the server did not take them in time, or UDP was blocked.
+    /// How many droppable frames were dropped, because the server did not take them in time or UDP was blocked.
     pub fn dropped(&self) -> u64 {
         self.network.dropped()
     }
 
-    /// Whether what may be lost goes by UDP at the moment. [`next`](Self::next) has a turn whenever this changes. `None` for a
-    /// connection without a UDP side.
+    /// Whether droppable frames go by UDP at present. [`next`](Self::next) has a turn whenever this changes. `None` for a connection without a
+    /// UDP side.
     pub fn udp(&self) -> Option<bool> {
         self.network.udp_side().map(UdpSide::is_up)
     }
 
-    /// Where the UDP side stands: the same, and whether there is still hope. [`next`](Self::next) has a turn whenever this changes.
+    /// The state of the UDP side. [`next`](Self::next) has a turn whenever it changes. `None` for a connection without a UDP side.
     pub fn udp_state(&self) -> Option<UdpState> {
         self.network.udp_side().map(UdpSide::state)
     }
 
-    /// Where the server takes datagrams. `None` for a connection without a UDP side.
+    /// The server's UDP address. `None` for a connection without a UDP side.
     pub fn udp_server(&self) -> Option<SocketAddr> {
         self.network.udp_side().map(UdpSide::server)
     }
 
-    /// Waits until something has been handled; `None` once the connection has ended and the session does not want another
-    /// one. Cancel-safe: what has been read or written stays so.
+    /// Waits for the next turn. `None` once the connection has ended and the session does not connect again. Cancel-safe: no frame is lost, and
+    /// none is sent twice.
     pub async fn next(&mut self) -> Option<Turn<'_, S>> {
         let step = poll_fn(|cx| self.poll_step(cx)).await;
         let now = self.now();
@@ -201,7 +204,7 @@ impl<S: Session> Connection<S> {
         Some(Turn { session, now, result })
     }
 
-    /// What the next turn is about: what the session has put off or tells by itself, then what has come in, then timers.
+    /// Finds the next turn: first an input that the session has put off, then an event that it has to tell, then received data, then timers.
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         self.collect();
         self.deferred = self.session.take_deferred();
@@ -215,7 +218,7 @@ impl<S: Session> Connection<S> {
             return Poll::Ready(Step::Timeout);
         }
         let now = self.now();
-        // What has come in is read before timers fire, unless more and more of it comes.
+        // Received data is read before timers fire, but not without end.
         let overdue = self.session.poll_timeout().filter(|at| *at <= now);
         if overdue.is_none() {
             self.grace.end();
@@ -234,17 +237,17 @@ impl<S: Session> Connection<S> {
         }
     }
 
-    /// A timer of the session has been due since `at`, and nothing is known to have come in.
+    /// A timer of the session has been due since `at`, and no received data is known.
     fn poll_overdue(&mut self, cx: &mut Context<'_>, now: Instant, at: Instant) -> Poll<Step> {
         match self.grace.hold(at, now, !coop::has_budget_remaining()) {
-            // Sockets may have been looked at before the system told of what waits in them, but not if it has told of the time.
+            // The runtime tells of received data no later than of the time. So the timer fires only when the runtime's own timer has.
             None if self.poll_timer(cx, at) => self.fire(),
             None => Poll::Pending,
             again => self.wake_at(cx, [again, self.network.due().filter(|due| *due > now)]),
         }
     }
 
-    /// Has this task woken at the first of `due`. Bytes and room to write wake it, too.
+    /// Has this task woken at the earliest of `due`. Received bytes and room to write wake it, too.
     fn wake_at(&mut self, cx: &mut Context<'_>, due: [Option<Instant>; 2]) -> Poll<Step> {
         let first = due.into_iter().flatten().min();
         if first.is_some_and(|at| self.poll_timer(cx, at)) {
@@ -253,7 +256,7 @@ impl<S: Session> Connection<S> {
         Poll::Pending
     }
 
-    /// Whether it is `at` yet, as the runtime has it; if not, this task is woken then.
+    /// Whether the runtime's clock has reached `at`. If not, this task is woken then.
     fn poll_timer(&mut self, cx: &mut Context<'_>, at: Instant) -> bool {
         let at = self.network.clock.to_std(at).into();
         if self.timer.deadline() != at {
@@ -267,7 +270,7 @@ impl<S: Session> Connection<S> {
         Poll::Ready(Step::Timeout)
     }
 
-    /// Carries the session's outputs out.
+    /// Carries out the session's outputs.
     fn collect(&mut self) {
         let mut done: usize = 0;
         for output in self.session.outputs() {

@@ -1,36 +1,39 @@
-//! Timers wait for what has come in: a side that was not running must not take its own stall for the silence of others.
+//! Timers that are due are held back until received data has been read.
+//!
+//! A process that did not run for some time finds late timers and unread data at once. It must not take its own stall for the silence of its
+//! peers.
 
 use crate::Error;
 use core::time::Duration;
 use std::io;
 use voxwire_core::{Clock, Instant};
 
-/// A timer so much behind its time shows a stall: what came in meanwhile has not been read.
+/// A timer that fires so late shows that this process did not run. Data that came in meanwhile has not been read.
 pub(crate) const LATE: Duration = Duration::from_millis(50);
-/// How long reading has then, before timers fire.
+/// How long timers are held back at most, so that data is read first.
 pub(crate) const EXCUSE: Duration = Duration::from_millis(100);
-/// Steps in a row that may delay what is due, however much is still received.
+/// How many steps in a row may delay a timer that is due, however much is still received.
 pub(crate) const MAX_STEPS: u32 = 256;
-/// When to look again whether something waits.
+/// How soon to look again whether there is unread data.
 const SOON: Duration = Duration::from_millis(2);
 
-/// Whether a session that wants [`poll_timeout`](voxwire_core::Session::poll_timeout) at `at` has an event to tell. That is no timer:
-/// nothing that comes in can put it off.
+/// Whether a session whose [`poll_timeout`](voxwire_core::Session::poll_timeout) is `at` has an event to tell. An event is no timer: no
+/// received data can put it off.
 pub(crate) fn is_event(at: Option<Instant>) -> bool {
     at == Some(Instant::ZERO)
 }
 
-/// Holds timers that are due back until what waits has been read, for a bounded time.
+/// Holds back timers that are due until received data has been read, for [`EXCUSE`] at most.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Grace {
     /// Since when timers are held back.
     since: Option<Instant>,
-    /// Because of a stall: for all of its time, even if nothing is seen to wait.
+    /// They are held back after a stall. That takes all of [`EXCUSE`], even if no unread data is seen.
     stalled: bool,
 }
 
 impl Grace {
-    /// For timers due since `at`: when to look again, or `None` if they are to fire now. `unread`: something is known to wait.
+    /// When to look again at timers that have been due since `at`; `None` if they fire now. `unread`: there is data that has not been read.
     pub(crate) fn hold(&mut self, at: Instant, now: Instant, unread: bool) -> Option<Instant> {
         let since = match self.since {
             Some(since) => since,
@@ -47,12 +50,12 @@ impl Grace {
         Some(if self.stalled { end } else { now.saturating_add(SOON) })
     }
 
-    /// No timer is due any more: the next stall has an excuse of its own.
+    /// No timer is due any more. After the next stall, timers are held back anew.
     pub(crate) fn end(&mut self) {
         *self = Self::default();
     }
 
-    /// Timers due since `at` have waited for as long as they may, however much still comes in.
+    /// Whether timers that have been due since `at` fire now, however much still comes in: they have waited for as long as they may.
     pub(crate) fn is_over(at: Instant, now: Instant) -> bool {
         now.saturating_duration_since(at) > LATE.saturating_add(EXCUSE)
     }
@@ -67,8 +70,8 @@ pub(crate) async fn within<T>(
     Ok(in_time(limit, future).await.ok_or(Error::TooSlow(what))??)
 }
 
-/// Waits for `future` no longer than `limit`; but if we have not run when that was over, for as long as it takes to read what has come
-/// in meanwhile, and a little for the answer.
+/// Waits for `future` for `limit`. If this process did not run when `limit` was over, waits for [`EXCUSE`] more: the answer may have come in
+/// meanwhile, and may not have been read.
 pub(crate) async fn in_time<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
     let clock = Clock::start();
     let mut future = core::pin::pin!(future);

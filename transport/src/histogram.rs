@@ -23,16 +23,16 @@ const BOUNDS: [u64; 16] = [
     5_000_000_000,
 ];
 
-/// Counts durations. To observe one takes two additions.
+/// Counts durations. Each observation is two additions.
 #[derive(Debug, Default)]
 pub struct Histogram {
-    /// The last one is for what is longer than all bounds.
+    /// The last bucket has no bound.
     buckets: [AtomicU64; BOUNDS.len() + 1],
     nanos: AtomicU64,
 }
 
 impl Histogram {
-    /// Counts one.
+    /// Counts one duration.
     pub fn observe(&self, took: Duration) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         let at = BOUNDS.iter().position(|bound| nanos <= *bound).unwrap_or(BOUNDS.len());
@@ -42,7 +42,7 @@ impl Histogram {
         self.nanos.fetch_add(nanos, Relaxed);
     }
 
-    /// What has been counted.
+    /// What has been counted so far.
     pub fn stats(&self) -> HistogramStats {
         let mut counts = [0; BOUNDS.len() + 1];
         counts.iter_mut().zip(&self.buckets).for_each(|(count, bucket)| *count = bucket.load(Relaxed));
@@ -68,12 +68,13 @@ impl HistogramStats {
         Duration::from_nanos(self.nanos)
     }
 
-    /// The average; `None` of none.
+    /// The average; `None` where nothing was counted.
     pub fn mean(&self) -> Option<Duration> {
         self.nanos.checked_div(self.count()).map(Duration::from_nanos)
     }
 
-    /// The upper bound of each bucket, and how many durations are in it and in none before. The last one has no bound.
+    /// The upper bound of each bucket, and how many durations it counts: those up to its bound and over the bound before it. The last bucket has
+    /// no bound.
     pub fn buckets(&self) -> impl Iterator<Item = (Option<Duration>, u64)> {
         let bounds = BOUNDS.iter().map(|nanos| Some(Duration::from_nanos(*nanos))).chain([None]);
         bounds.zip(self.counts)

@@ -33,13 +33,14 @@ pub(crate) use udp_peers::{UdpPeer, UdpPeers};
 use voxwire_core::{Framing as _, Handler, Instant, Session, Via};
 
 /// Serves one [`Session`] to any number of connections: over TCP, over TCP and UDP
-/// ([`Listener::bind_tcp_udp`](crate::Listener::bind_tcp_udp)), or over UDP alone ([`Listener::bind_udp`](crate::Listener::bind_udp)).
+/// ([`Listener::bind_tcp_udp`](crate::Listener::bind_tcp_udp)), over QUIC, or over UDP alone
+/// ([`Listener::bind_udp`](crate::Listener::bind_udp)).
 ///
-/// One task per connection reads, writes and waits; the session is locked only while it handles what came in. A frame is
-/// copied once from the session into each addressee's queue, each queue is written with one call per wake if it holds no more than
-/// 64 KiB, and a warm hub allocates nothing per frame. Reliable frames of 1 KiB or more, and those of 256 bytes or more for connections
-/// that take nothing now, are the exception: each is allocated once, and all who wait for the same bytes share it; 64 of them are
-/// written with one call. A connection with nothing to read or write holds no buffer.
+/// - One task per connection reads and writes. The session is locked only while it handles an input.
+/// - A frame is copied once from the session into each addressee's queue. A queue of up to 64 KiB is written with one call.
+/// - A warm hub allocates nothing per frame. The exception are reliable frames of 1 KiB or more (256 bytes or more for blocked peers): each is
+///   allocated once, and all queues that hold it share it. Up to 64 of them are written with one call.
+/// - A connection with nothing to read or write holds no buffer.
 #[derive(Debug)]
 pub struct Hub;
 
@@ -98,19 +99,22 @@ impl Hub {
     }
 }
 
-/// Reaches a [`Hub`] from outside: for a database's answer, an administrator's kick, the end. Cheap to clone.
+/// Reaches a [`Hub`] that runs: to give its session commands, to read counters, to end it. Cheap to clone.
+///
+/// Dropping the last handle does not end the hub: it goes on until the tokio runtime ends. [`drain`](Self::drain) ends it.
 pub struct Handle<S: Session> {
     shared: Arc<Shared<S>>,
 }
 
 impl<S: Session> Handle<S> {
-    /// Runs `f` with the session locked, then sends what the session wants sent. Keep it short: all connections wait meanwhile.
+    /// Runs `f` with the session locked, then carries out the session's outputs. Keep it short: all connections wait meanwhile.
     pub fn call<R>(&self, f: impl FnOnce(&mut S, Instant) -> R) -> R {
         self.shared.call(f)
     }
 
-    /// Connects a client of the same process, as a host has one: without a socket, and otherwise like any other. Its frames lie in a stream
-    /// as they do in TCP; datagrams, as the TCP side of [`Listener::bind_tcp_udp`](crate::Listener::bind_tcp_udp) carries them.
+    /// Connects a client in the same process, without a socket: a player that is host and client, for instance. The hub treats it as any other
+    /// client. Its frames lie in a byte stream as they do on TCP; frames that are datagrams lie in units, as on the TCP side of
+    /// [`Listener::bind_tcp_udp`](crate::Listener::bind_tcp_udp).
     ///
     /// # Errors
     /// [`Error::Full`] if the hub has no place for one more connection, [`Error::Closed`] while it ends.
@@ -135,8 +139,8 @@ impl<S: Session> Handle<S> {
         Connection::inside(Stream::Inside(here), session, units).await
     }
 
-    /// Changes [`HubSettings::max_connections`], where several hubs share the descriptors of a process. Those that are there stay, except
-    /// where a new one takes the place of one that has not said who it is.
+    /// Changes [`HubSettings::max_connections`], where several hubs share the descriptors of a process. Connections beyond the new number stay. A
+    /// new connection may still displace one that has not logged in.
     pub fn set_max_connections(&self, most: usize) {
         self.shared.common.quotas.set_max_connections(most);
     }
@@ -146,9 +150,11 @@ impl<S: Session> Handle<S> {
         self.shared.stats()
     }
 
-    /// Ends the hub: accepts no more connections, lets the session say goodbye, and waits until everything is written and every
-    /// connection closed, at most for `deadline`. Then the rest is cut off. Connections that have not finished a handshake are reset at
-    /// once. Neither they nor those that have not logged in ([`Session::evictable`]) count in [`Drained::told`].
+    /// Ends the hub. It accepts no more connections, and the session says goodbye. This waits until everything is written and every connection
+    /// is closed, but for no longer than `deadline`. Then the remaining connections are cut off.
+    ///
+    /// Connections that have not finished a handshake are reset at once. They do not count in [`Drained::told`], nor do those that have not
+    /// logged in ([`Session::evictable`]).
     pub async fn drain(&self, deadline: Duration) -> Drained {
         let before = self.shared.begin_drain();
         let all_gone = async {
@@ -181,7 +187,7 @@ impl<S: Session> fmt::Debug for Handle<S> {
 /// How a [`Handle::drain`] went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
-    /// Connections that had logged in, took everything they were sent, and closed. If some were cut off, there may have been more.
+    /// Connections that had logged in, took everything that was sent to them, and closed. A lower bound if some connections were cut off.
     pub told: usize,
     /// Connections still open at the deadline.
     pub cut_off: usize,

@@ -9,10 +9,10 @@ use std::io;
 use tokio::net::TcpListener;
 use voxwire_core::Framing;
 
-/// Says whether a token, and the address that it came from, may come in.
+/// Whether a client with this token, from this address, may come in.
 pub(crate) type Admission = std::sync::Arc<dyn Fn(&[u8], SocketAddr) -> bool + Send + Sync>;
 
-/// Says whether an address may come in.
+/// Whether an address may come in.
 #[derive(Clone)]
 pub(crate) struct Gate(std::sync::Arc<dyn Fn(IpAddr) -> bool + Send + Sync>);
 
@@ -28,11 +28,11 @@ impl fmt::Debug for Gate {
     }
 }
 
-/// What listens.
+/// The bound socket.
 #[derive(Debug)]
 pub(crate) enum Bound {
     Tcp(TcpListener),
-    /// Only the UDP socket beside it.
+    /// Plain UDP: the socket is among the UDP sockets of the listener.
     Udp(SocketAddr),
     #[cfg(feature = "quic")]
     Quic(Box<crate::quic::QuicListener>),
@@ -41,9 +41,9 @@ pub(crate) enum Bound {
 /// A bound socket for a [`Hub`](crate::Hub): TCP, plain or with TLS, alone or with a UDP socket beside it; UDP alone; or QUIC.
 pub struct Listener {
     pub(crate) socket: Bound,
-    /// The UDP side, where there is one: one socket, or several at the same address.
+    /// The UDP sockets, all at one address; none on TCP alone and on QUIC.
     pub(crate) udp: Vec<Udp>,
-    /// Speaks in units, after a hello.
+    /// The byte stream carries hellos and units (`PROTOCOL.md`).
     pub(crate) units: bool,
     pub(crate) admission: Option<Admission>,
     pub(crate) gate: Option<Gate>,
@@ -52,7 +52,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds the first of `ports` that is free. Returns that port, too.
+    /// Binds the first of `ports` that is free. Returns the listener and its port.
     pub(crate) fn bind_first(ip: IpAddr, ports: impl Iterator<Item = u16>) -> io::Result<(Self, u16)> {
         let mut last = io::Error::other("no port is allowed");
         for port in ports {
@@ -73,7 +73,7 @@ impl Listener {
     /// The system's: the port is in use, the address is not ours, permission is lacking. Also outside a tokio runtime.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        // Or a restarted server would wait a minute for its port. (On Windows the option means something else.)
+        // Otherwise a restarted server waits a minute for its port. (On Windows the option means something else.)
         #[cfg(not(windows))]
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
@@ -90,8 +90,10 @@ impl Listener {
         })
     }
 
-    /// Binds `address` for TCP and UDP: what must arrive goes by TCP, what may be lost by UDP, as `PROTOCOL.md` of this
-    /// crate describes. Port 0 takes any port that is free for both.
+    /// Binds `address` for TCP + UDP ([`protocol`](crate::protocol)): reliable frames go by TCP, droppable ones by UDP. Port 0 takes any port
+    /// that is free for both.
+    ///
+    /// On the TCP side each end first sends a *hello*, the client's with its token. Then each frame is a *unit*: a length, a kind, the frame.
     ///
     /// # Errors
     /// As for [`bind`](Self::bind).
@@ -109,8 +111,8 @@ impl Listener {
         Err(last)
     }
 
-    /// As [`bind_tcp_udp`](Self::bind_tcp_udp), without the UDP side: no client is offered one, and no clients are introduced. With
-    /// [`with_tls`](Self::with_tls) nothing goes in the clear then.
+    /// As [`bind_tcp_udp`](Self::bind_tcp_udp), without the UDP side: all frames go by TCP, in units. No client learns the address of another one
+    /// for a direct path. With [`with_tls`](Self::with_tls) nothing goes in the clear.
     ///
     /// # Errors
     /// As for [`bind`](Self::bind).
@@ -118,9 +120,9 @@ impl Listener {
         Ok(Self { units: true, ..Self::bind(address)? })
     }
 
-    /// Binds `address` for the session's own datagrams, of 9 KiB at most: each source is a peer, known by its address. New ones
-    /// are remembered in a table of fixed size, in which they displace each other; those that the session validates
-    /// ([`Output::Validate`](voxwire_core::Output::Validate)) are kept apart from them. For servers and for clients alike.
+    /// Binds `address` for plain UDP: datagrams of the session, of 9 KiB at most. Each source is a peer, known by its address. New sources are
+    /// remembered in a table of fixed size, in which they displace each other. Sources that the session validates
+    /// ([`Output::Validate`](voxwire_core::Output::Validate)) are kept apart. For servers and for clients alike.
     ///
     /// A socket that is to hear broadcasts has to be bound to the wildcard address.
     ///
@@ -130,11 +132,11 @@ impl Listener {
         Self::bind_plain(address, None)
     }
 
-    /// As [`bind_udp`](Self::bind_udp), on one network interface alone (Linux), so that a socket bound to the wildcard address is still
-    /// closed to others.
+    /// As [`bind_udp`](Self::bind_udp), on one network interface alone (Linux). So a socket that is bound to the wildcard address is closed to
+    /// other networks.
     ///
     /// # Errors
-    /// The system's; elsewhere that it cannot be done.
+    /// The system's. On other systems than Linux that it is not supported.
     pub fn bind_udp_on(address: SocketAddr, device: &str) -> io::Result<Self> {
         Self::bind_plain(address, Some(device))
     }
@@ -152,8 +154,8 @@ impl Listener {
         })
     }
 
-    /// The same socket, which sends what the session broadcasts to each of these addresses: those of networks, or of single
-    /// hosts.
+    /// The same socket, which sends each broadcast of the session ([`Output::Broadcast`](voxwire_core::Output::Broadcast)) to all of these
+    /// addresses. They are broadcast addresses of networks, or addresses of hosts.
     ///
     /// # Errors
     /// The system's. [`InvalidInput`](io::ErrorKind::InvalidInput) unless the listener is of [`bind_udp`](Self::bind_udp) or
@@ -166,14 +168,13 @@ impl Listener {
         Ok(self)
     }
 
-    /// The same address, with so many UDP sockets in all (Linux; elsewhere, and without a UDP side, nothing changes). A hub receives on
-    /// each of them in a task of its own, so that several cores fetch, check and send datagrams. The session is still locked for one of
-    /// them at a time.
+    /// The same address, with so many UDP sockets in all (Linux). A hub receives on each of them in a task of its own, so that several cores
+    /// receive, check and send datagrams. The session still handles one input at a time. On other systems, and without a UDP side, nothing
+    /// changes.
     ///
-    /// The system deals out datagrams by their source: all that comes from one address and port comes in on one socket. So what one
-    /// speaker says reaches each listener in the order in which it came in, as with one socket.
+    /// All datagrams of one address and port come in on one socket. So each speaker's datagrams stay in order.
     ///
-    /// Not for a socket that is to hear broadcasts: each of the sockets would hear each of them.
+    /// Not for a listener that is to hear broadcasts: each of the sockets would hear each broadcast.
     ///
     /// # Errors
     /// The system's: it has no descriptors left.
@@ -188,11 +189,11 @@ impl Listener {
         Ok(self)
     }
 
-    /// Binds `address` for QUIC, with the certificate of `config`: what must arrive goes over a stream, what may be lost in
-    /// datagrams, and all of it is encrypted. The stream carries what the TCP side of [`bind_tcp_udp`](Self::bind_tcp_udp) does.
+    /// Binds `address` for QUIC, with the certificate of `config`. Everything is encrypted. Droppable frames go in QUIC datagrams. Reliable ones
+    /// go over a stream, which carries the same bytes as the TCP side of [`bind_tcp_udp`](Self::bind_tcp_udp).
     ///
     /// # Errors
-    /// The system's, or TLS' where it has no settings for QUIC.
+    /// The system's. That of TLS if `config` has not the cipher suite that QUIC begins with (`TLS13_AES_128_GCM_SHA256`).
     #[cfg(feature = "quic")]
     pub fn bind_quic(
         address: SocketAddr,
@@ -202,8 +203,8 @@ impl Listener {
         Ok(Self { socket, udp: Vec::new(), units: false, admission: None, gate: None, tls: None })
     }
 
-    /// The same socket, for those only whose token `admits` accepts: the bytes that a client sends in its hello before anything
-    /// else.
+    /// The same socket, for clients only whose token `admits` accepts. The token is the part of the client's hello that
+    /// [`Remote::token`](crate::Remote::token) sets. `admits` gets the client's address as well.
     ///
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for plain TCP and for plain UDP, where clients send no hello.
@@ -219,9 +220,9 @@ impl Listener {
         Ok(Self { admission: Some(std::sync::Arc::new(admits)), ..self })
     }
 
-    /// The same socket, closed to addresses that `lets_in` refuses: their connections are closed, and their datagrams dropped, before anything
-    /// is done for them. IPv4 addresses have the form of IPv4. It is asked for every connection, and for each source of plain UDP
-    /// that is not known: it has to be quick.
+    /// The same socket, closed to addresses that `lets_in` refuses. Their connections are closed, and their datagrams dropped, before anything
+    /// is done for them. `lets_in` is called for every connection and for every new source of plain UDP, so it has to be quick. It gets IPv4
+    /// addresses as such, and never mapped to IPv6.
     #[must_use]
     pub fn with_gate(mut self, lets_in: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
         let gate = Gate(std::sync::Arc::new(lets_in));
@@ -314,7 +315,7 @@ pub(crate) fn is_exhausted(error: &io::Error) -> bool {
     cfg!(unix) && matches!(error.raw_os_error(), Some(12 | 23 | 24 | 55 | 105))
 }
 
-/// Whether only the connection that was to be accepted has come to grief.
+/// Whether the error concerns only the connection that was to be accepted.
 pub(crate) fn is_its_own(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)

@@ -1,6 +1,6 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Buffers that idle connections do not hold: taken while there is something to read or write, given back afterwards.
+/// Buffers for connections that read or write. Idle connections hold none.
 #[derive(Debug)]
 pub(crate) struct Pool<T> {
     free: Mutex<Free<T>>,
@@ -10,11 +10,11 @@ pub(crate) struct Pool<T> {
 #[derive(Debug)]
 struct Free<T> {
     buffers: Vec<T>,
-    /// The fewest there have been since the pool was trimmed last: so many no connection has needed.
+    /// The fewest free buffers since the pool was trimmed last. So many were not needed.
     least: usize,
 }
 
-/// So many are kept, however long they have not been needed.
+/// So many free buffers are kept in any case.
 const KEPT: usize = 64;
 
 impl<T: Default> Pool<T> {
@@ -42,7 +42,7 @@ impl<T: Default> Pool<T> {
         }
     }
 
-    /// Gives half of those back that have not been needed since the last time.
+    /// Frees half of the buffers that were not needed since the last call.
     pub(crate) fn trim(&self) {
         let mut free = self.free();
         let spare = free.least.saturating_sub(KEPT).div_ceil(2);

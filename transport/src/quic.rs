@@ -1,4 +1,4 @@
-//! QUIC: one stream for what must arrive, datagrams for what may be lost, all of it encrypted.
+//! QUIC: one stream for reliable frames, datagrams for droppable ones, all of it encrypted.
 
 mod budgets;
 mod pace;
@@ -25,38 +25,37 @@ use tokio_rustls::rustls::{AlertDescription, ClientConfig, ServerConfig};
 use voxwire_core::Clock;
 use voxwire_core::bytes::Bytes;
 
-/// What both sides have to name.
+/// The application protocol (ALPN) that both sides name.
 const ALPN: &[u8] = b"voxwire-lanes/1";
-/// How much voice may wait to be sent, in bytes: older datagrams go first.
+/// Bytes of datagrams that may wait to be sent. Beyond it the oldest are dropped.
 const SEND_DATAGRAMS: usize = 16 * 1024;
-/// How much voice may wait to be taken, in bytes.
+/// Bytes of received datagrams that may wait to be read.
 const RECEIVE_DATAGRAMS: usize = 32 * 1024;
 /// Bytes that QUIC is handed at a time.
 const CHUNK: usize = 4096;
-/// What QUIC and the allocator hold for a chunk or a datagram beside its bytes.
+/// Memory that QUIC and the allocator need for a chunk or a datagram, beside its bytes.
 const OVERHEAD: usize = 128;
-/// What each connection may have in QUIC's hands when all together have too much, in bytes.
+/// Bytes that QUIC may hold for each connection while all queues together hold too much.
 const OWN_HELD: usize = 8 * 1024;
-/// CRYPTO frames of a client, all in all. A handshake has some ten, repeated ones included, and a client has nothing to say with them
-/// later; gaps between them would keep as much again as gaps in the stream.
+/// CRYPTO frames that a client may send in all. A handshake has some ten, repeated ones included, and none come later. QUIC keeps frames behind
+/// a gap, so without this limit they would take as much memory as the stream.
 const MAX_CRYPTO: u64 = 256;
-/// Connections that have begun and that the hub has not accepted: those with a token come on top of those that the pace lets wait
-/// without one.
+/// Connections that have begun and that the hub has not accepted. It is more than `pace` lets wait, with a token and without one.
 const MAX_INCOMING: usize = 1024;
 
 /// Limits of one QUIC connection, on either side.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct QuicLimits {
-    /// A connection ends when nothing has come in for so long, even if something has been sent.
+    /// A connection ends when nothing has come in for so long, whether something has been sent or not.
     pub(crate) silence: Option<Duration>,
-    /// What the stream may hold that has not arrived, in bytes.
+    /// Bytes of the stream that may have been sent and not have arrived.
     pub(crate) send: usize,
-    /// What may have come in by the stream and not been read, in bytes.
+    /// Bytes of the stream that may have come in and not have been read.
     pub(crate) receive: usize,
 }
 
 impl QuicLimits {
-    /// `window`: what the other side may send before it is granted more.
+    /// `window`: how many bytes the other side may send at first.
     fn transport(&self, window: u32) -> io::Result<TransportConfig> {
         let mut transport = TransportConfig::default();
         transport
@@ -64,12 +63,12 @@ impl QuicLimits {
             .max_concurrent_uni_streams(0_u8.into())
             .stream_receive_window(var_int(self.receive))
             .receive_window(window.into())
-            // More than is ever handed over: what is held is counted here, with what holding it costs.
+            // More than `Held` ever hands over: that counts what QUIC holds, and bounds it.
             .send_window(self.send.saturating_mul(2) as u64)
             .datagram_receive_buffer_size(Some(RECEIVE_DATAGRAMS))
             .datagram_send_buffer_size(SEND_DATAGRAMS);
-        // The first thing that a side sends after it has heard the other one restarts the time in which it has to hear it again. So
-        // both sides probe soon, and what they send later changes nothing.
+        // The first packet that a side sends after it has heard the other one restarts its idle time. So both sides probe early: what they send
+        // after that does not restart it again.
         let (probe, idle) = match self.silence {
             None => (None, None),
             Some(all) => {
@@ -88,7 +87,7 @@ impl QuicLimits {
     }
 }
 
-/// Lets a connection in, whose memory is `reserved` until QUIC has forgotten it. Returns it with what tells that its handshake is done.
+/// Accepts a connection whose memory is `reserved` until QUIC has forgotten it. Returns it, and a future that completes with its handshake.
 pub(crate) fn accept_reserved(
     incoming: Incoming,
     mut config: quinn::ServerConfig,
@@ -99,14 +98,14 @@ pub(crate) fn accept_reserved(
     transport.congestion_controller_factory(Arc::new(reserved.for_quic()));
     config.transport_config(Arc::new(transport));
     let connecting = incoming.accept_with(Arc::new(config))?;
-    // Always so for connections that come in. No client is authenticated by TLS, and none has data of its own before the handshake is done.
+    // A connection that comes in always allows this. No data of a client is read before the handshake is done.
     let (connection, done) = connecting.into_0rtt().map_err(|_| io::ErrorKind::NotConnected)?;
     reserved.bind_to(connection.clone());
     Ok((connection, done))
 }
 
-/// The silence after which a peer on QUIC is gone: what the system takes on TCP, where first nothing is heard, and then what is sent
-/// is not acknowledged.
+/// The silence after which a peer on QUIC is gone. It is as long as on TCP: the silence that `keepalive` allows, then the time for which sent bytes
+/// may stay unacknowledged.
 pub(crate) fn silence(keepalive: Option<Keepalive>, unacknowledged: Option<Duration>) -> Option<Duration> {
     Some(keepalive?.limit().saturating_add(unacknowledged.unwrap_or_default()))
 }
@@ -137,7 +136,7 @@ impl QuicListener {
         let socket = crate::udp::bind(address, None)?;
         let pace = Arc::new(Pace::new());
         let runtime = Arc::new(Paced(pace.clone()));
-        // No first packets but those that the pace knows: of other versions, or without the fixed bit, they would pass it.
+        // Only first packets that `pace` recognizes: it would not count those of other versions, or without the fixed bit.
         let mut general = EndpointConfig::default();
         general.supported_versions(vec![1]).grease_quic_bit(false);
         let endpoint = Endpoint::new(general, Some(config.clone()), socket.into(), runtime)?;
@@ -197,7 +196,7 @@ pub(crate) async fn connect(
     Err(last)
 }
 
-/// The TLS alert that this side has ended a handshake with.
+/// The TLS alert by which this side has ended a handshake.
 pub(crate) fn tls_alert(error: &io::Error) -> Option<AlertDescription> {
     match error.get_ref()?.downcast_ref()? {
         quinn::ConnectionError::TransportError(error) => {
@@ -209,31 +208,31 @@ pub(crate) fn tls_alert(error: &io::Error) -> Option<AlertDescription> {
     }
 }
 
-/// What QUIC holds of one connection's bytes until they have arrived or are given up.
+/// Counts the bytes of one connection that QUIC holds, until they have arrived or are given up.
 #[derive(Debug)]
 pub(crate) struct Held {
     own: AtomicUsize,
-    /// Of those, the ones in datagrams.
+    /// The part of `own` that is in datagrams.
     datagrams: AtomicUsize,
     dropped: AtomicU64,
     budgets: QuicBudgets,
-    /// Nothing on the client's side, or once the connection has ended.
+    /// `None` on a client, and once the connection has ended.
     reserved: Mutex<Option<Reserved>>,
-    /// Most that the stream may have, in bytes.
+    /// Bytes that the stream may have in QUIC.
     limit: usize,
-    /// Waits until less is held.
+    /// The task that waits until less is held.
     writer: Mutex<Option<Waker>>,
     clock: Clock,
     stream: Mutex<Lent>,
 }
 
-/// Of the stream, what has been lent to QUIC and has not come back: it does in order, as the other side acknowledges it.
+/// The chunks of the stream that QUIC holds. QUIC gives them back in order, as the other side acknowledges them.
 #[derive(Debug, Default)]
 struct Lent {
     chunks: usize,
-    /// When one has come back, or the first was lent.
+    /// When the last one came back; or when the first was lent, if none has.
     moved: voxwire_core::Instant,
-    /// The same, when it was seen to be long ago.
+    /// `moved` at the last sweep, if it was long ago then.
     suspected: Option<voxwire_core::Instant>,
 }
 
@@ -256,8 +255,8 @@ impl Held {
         self.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether nothing of what the stream has sent has been acknowledged for `limit`; only if it was so when this was asked before:
-    /// what has come in may not have been read yet.
+    /// Whether the peer is stuck: it has acknowledged nothing of the stream for `limit`, now and at the call before this one. (At one call,
+    /// acknowledgements that have come in may not have been read.)
     fn confirm_stuck(&self, limit: Duration) -> bool {
         let now = self.clock.now();
         let mut stream = self.stream();
@@ -269,7 +268,7 @@ impl Held {
         stream.suspected.replace(moved) == Some(moved)
     }
 
-    /// The connection is being thrown away: what is held of it counts no more, and what is reserved for it for as much as QUIC may keep.
+    /// The connection is given up. Bytes that QUIC holds for it count as queued no more. Its reservation shrinks to what QUIC may keep.
     fn write_off(&self) {
         let lent = self.own.swap(0, Relaxed);
         self.budgets.queued.fetch_sub(lent, Relaxed);
@@ -285,12 +284,12 @@ impl Held {
         drop(reserved);
     }
 
-    /// Bytes held of this connection, with what holding them costs.
+    /// Bytes that QUIC holds for this connection, with the memory that they need beside.
     pub(crate) fn bytes(&self) -> usize {
         self.own.load(Relaxed)
     }
 
-    /// All connections together have too much, and this one more than a little of it.
+    /// Whether all queues together hold too much, and this connection more than [`OWN_HELD`].
     fn is_crowded(&self) -> bool {
         self.bytes() >= OWN_HELD && self.budgets.queued.load(Relaxed) > self.budgets.ceiling
     }
@@ -307,14 +306,14 @@ impl Held {
         }
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         *writer = Some(cx.waker().clone());
-        // What arrived meanwhile has found no task to wake.
+        // Bytes that arrived before that found no task to wake.
         if self.is_full() { Poll::Pending } else { Poll::Ready(()) }
     }
 
-    /// `bytes`, which count for as long as they exist.
+    /// Hands out `bytes`, which count until they are dropped.
     fn lend(self: &Arc<Self>, bytes: Box<[u8]>, datagram: bool) -> Bytes {
         let cost = bytes.len().saturating_add(OVERHEAD);
-        // In this order, or the sum of all could be written off before it is added to.
+        // In this order: otherwise `write_off` could subtract from the total what has not been added to it.
         self.budgets.queued.fetch_add(cost, Relaxed);
         self.own.fetch_add(cost, Relaxed);
         if datagram {
@@ -332,7 +331,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // What came after it had been written off may have been mistaken for what came before.
+        // A loan from before `write_off` may have been subtracted in place of one from after it.
         self.budgets.queued.fetch_sub(self.own.load(Relaxed), Relaxed);
     }
 }
@@ -375,12 +374,12 @@ pub(crate) struct QuicStream {
     send: SendStream,
     recv: RecvStream,
     held: Arc<Held>,
-    /// What QUIC has not taken of the chunk before.
+    /// The rest of the last chunk, which QUIC has not taken yet.
     rest: Bytes,
     ending: Option<Ending>,
 }
 
-/// Waits until everything sent has arrived: dropping a connection before loses the rest.
+/// Waits until everything sent has arrived. A connection that is dropped before that loses the rest.
 struct Ending(Pin<Box<dyn Future<Output = ()> + Send>>);
 
 impl core::fmt::Debug for Ending {
@@ -404,7 +403,7 @@ pub(crate) fn split(
 
 impl Drop for QuicStream {
     fn drop(&mut self) {
-        // quinn keeps what has come in and has not been read as long as the connection, where this does not say that it will not be read.
+        // Otherwise quinn keeps received bytes that were not read for as long as the connection.
         let _ = self.recv.stop(VarInt::from_u32(0));
         self.held.end();
     }
@@ -419,12 +418,12 @@ impl QuicStream {
         AsyncRead::poll_read(Pin::new(&mut self.recv), cx, buffer)
     }
 
-    /// Takes a chunk of `bytes` at most. What QUIC does not take of it at once waits here for the next call.
+    /// Takes one chunk from `bytes`. The part that QUIC does not take at once is handed over at the next call.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
 
-    /// The same for bytes that lie in several places: one chunk is filled from as many as fit.
+    /// The same for several pieces. One chunk is filled from as many of them as fit.
     pub(crate) fn poll_write_vectored(
         &mut self,
         cx: &mut Context<'_>,
@@ -447,7 +446,7 @@ impl QuicStream {
         }
     }
 
-    /// Hands over what waits here.
+    /// Hands the rest of the last chunk to QUIC.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.rest.is_empty() {
             let written = pin!(self.send.write_chunks(core::slice::from_mut(&mut self.rest))).poll(cx);
@@ -479,14 +478,14 @@ pub(crate) struct Datagrams {
 }
 
 impl Datagrams {
-    /// Sends a frame; false if it is too long for a datagram, or the other side takes none. A connection that does not take them loses
-    /// older ones; and this one, if all together have too much queued.
+    /// Sends a frame. False if it is too long for a datagram, or if the other side takes no datagrams. Where datagrams wait, the oldest is dropped
+    /// for it. While all queues together hold too much, the frame itself may be dropped.
     pub(crate) fn send(&self, frame: &[u8]) -> bool {
         if self.held.is_crowded() {
             self.held.dropped.fetch_add(1, Relaxed);
             return true;
         }
-        // Asked only where it is likely.
+        // The connection is asked only where its buffer may be full.
         let full = self.held.datagrams.load(Relaxed) > SEND_DATAGRAMS / 2
             && self.connection.datagram_send_buffer_space() < frame.len();
         let sent = self.connection.send_datagram(self.held.lend(frame.into(), true)).is_ok();
@@ -496,39 +495,39 @@ impl Datagrams {
         sent
     }
 
-    /// The client has come in: it may send up to `most` bytes that have not been read, if there is room for so many.
+    /// The client has sent its hello. It may have up to `most` unread bytes under way now, if there is room for so many.
     pub(crate) fn grant(&self, most: usize) {
         let reserved = self.held.reserved.lock().unwrap_or_else(PoisonError::into_inner);
         reserved.as_ref().inspect(|reserved| reserved.grant(most));
     }
 
-    /// Bytes that QUIC holds of this connection, with what holding them costs.
+    /// Bytes that QUIC holds for this connection, with the memory that they need beside.
     pub(crate) fn held(&self) -> usize {
         self.held.bytes()
     }
 
-    /// Whether the other side has acknowledged nothing of what the stream has sent for `limit`, as seen twice in a row.
+    /// Whether the peer is stuck: it has acknowledged nothing of the stream for `limit`, at two calls in a row.
     pub(crate) fn confirm_stuck(&self, limit: Duration) -> bool {
         self.held.confirm_stuck(limit)
     }
 
-    /// Whether the client sends more of a handshake than any handshake has.
+    /// Whether the client has sent more handshake data than any handshake has.
     pub(crate) fn is_never_ready(&self) -> bool {
         self.connection.stats().frame_rx.crypto > MAX_CRYPTO
     }
 
-    /// What QUIC may keep of the connection if it ends now, in bytes; `None` if it has ended.
+    /// Bytes that QUIC may keep of the connection if it ends now; `None` if it has ended.
     pub(crate) fn leaves(&self) -> Option<usize> {
         let reserved = self.held.reserved.lock().unwrap_or_else(PoisonError::into_inner);
         reserved.as_ref().map(Reserved::leaves)
     }
 
-    /// Whether the connection has ended, be there something left to read or not.
+    /// Whether the connection has ended. There may still be something to read.
     pub(crate) fn is_closed(&self) -> bool {
         self.connection.close_reason().is_some()
     }
 
-    /// Ends the connection at once. What is held of it counts no more.
+    /// Ends the connection at once. Bytes that QUIC holds for it count no more.
     pub(crate) fn abandon(&self) {
         self.connection.close(VarInt::from_u32(0), b"");
         self.held.write_off();
@@ -539,17 +538,17 @@ impl Datagrams {
         self.connection.read_datagram().await.ok()
     }
 
-    /// How many frames have been dropped since this was asked last.
+    /// How many frames have been dropped since the last call.
     pub(crate) fn take_dropped(&self) -> u64 {
         self.held.dropped.swap(0, Relaxed)
     }
 }
 
-/// Waits for what `coming_in` ends with. Datagrams that come before that are discarded: each would hold the packet that it came in.
+/// The result of `coming_in`. Datagrams that come before that are discarded: each would keep the packet that it came in.
 pub(crate) async fn without_datagrams<T>(connection: &Connection, coming_in: impl Future<Output = T>) -> T {
     let discarding = async {
         while connection.read_datagram().await.is_ok() {}
-        // The connection has ended, and other tasks that wait for it hear of that.
+        // The connection has ended. `coming_in` hears of that itself.
         core::future::pending::<core::convert::Infallible>().await
     };
     tokio::select! {
@@ -562,10 +561,10 @@ pub(crate) async fn without_datagrams<T>(connection: &Connection, coming_in: imp
 /// A client's datagrams, to be polled.
 pub(crate) struct Inbox {
     pub(crate) datagrams: Datagrams,
-    /// Kept between polls: a future made anew each time would miss its wake-up.
+    /// Kept between polls: a new future at each poll would miss its wake-up.
     receiving: Pin<Box<dyn Future<Output = Option<Bytes>> + Send>>,
     pub(crate) last: Bytes,
-    /// Keeps the socket.
+    /// Keeps the socket open.
     _endpoint: Endpoint,
 }
 
@@ -591,7 +590,7 @@ impl Inbox {
                 self.receiving = Self::receive(self.datagrams.clone());
                 Poll::Ready(())
             }
-            // The stream says so, too.
+            // The end of the connection shows on the stream.
             Poll::Ready(None) => {
                 self.receiving = Box::pin(core::future::pending());
                 Poll::Pending

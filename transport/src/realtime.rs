@@ -1,8 +1,8 @@
 //! Real-time audio without a runtime: one thread for one socket and one datagram session, such as syfala's.
 //!
 //! A [`Hub`](crate::Hub) serves thousands of peers. It needs tokio, which takes time to wake a task: 20 to 40 µs as a rule, and
-//! milliseconds at times. A buffer of 32 frames at 48 kHz lasts 667 µs. [`Driver`] is for that case: a plain thread waits in the system
-//! for datagrams, and nothing lies between it and the session.
+//! milliseconds at times. A buffer of 32 frames at 48 kHz lasts 667 µs. [`Driver`] is for that case: a plain thread waits in the system for
+//! datagrams, and hands them to the session itself.
 //!
 //! # From the sound callback to the network
 //!
@@ -160,7 +160,7 @@ pub struct Driver<S: Session> {
 }
 
 impl<S: Session> Driver<S> {
-    /// Puts them together. Nothing is received before [`start`](Self::start).
+    /// A driver of these. It receives nothing before [`start`](Self::start).
     ///
     /// # Errors
     /// The system's: it has no descriptors left. [`InvalidInput`](io::ErrorKind::InvalidInput) for a session whose frames lie in a byte
@@ -190,8 +190,8 @@ impl<S: Session> Driver<S> {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Where a sound callback writes its samples; each callback has its own. It holds one block of `capacity` bytes, or more that are
-    /// shorter, at four bytes each beside their own: room for four periods is plenty.
+    /// The sender of one sound callback; each callback needs its own. Its ring holds `capacity` bytes of blocks, and four bytes more for each block.
+    /// Room for four periods is plenty.
     pub fn sender(&mut self, capacity: usize) -> AudioSender<S> {
         let (writer, ring) = ring::ring(capacity);
         let mut core = self.shared.lock();
@@ -210,7 +210,7 @@ where
     /// Starts the thread.
     ///
     /// # Errors
-    /// The system's: no more threads are permitted. That the priority is not permitted is none, see [`Handle::scheduling`].
+    /// The system's: no more threads are permitted. A priority that is not permitted is no error, see [`Handle::scheduling`].
     pub fn start(self) -> io::Result<Handle<S>> {
         let (calls, called) = channel();
         let (report, reported) = channel();
@@ -313,11 +313,10 @@ impl<S: Session> Shared<S> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For sound callbacks, and for who has let go of the session: sends what has been written, unless another thread has the session,
-    /// which does it then.
+    /// Sends the blocks that sound callbacks have written, unless another thread has the session: that thread sends them then.
     fn send_written(&self) {
         loop {
-            // Either this thread sees that the session is free, or the one that has it sees the block once it has let go.
+            // Either this thread finds the session free, or the thread that has it finds the block after it has let go.
             fence(SeqCst);
             let mut core = match self.core.try_lock() {
                 Ok(core) => core,
@@ -332,7 +331,7 @@ impl<S: Session> Shared<S> {
         }
     }
 
-    /// Lets go of the session. Returns how many blocks had been written when the rings were looked at last.
+    /// Releases the session. Returns how many blocks had been written when the rings were read last.
     fn let_go(&self, core: MutexGuard<'_, Core<S>>, wake: bool) -> u64 {
         let due = core.session.poll_timeout();
         let earlier = due.is_some_and(|due| core.armed.is_none_or(|armed| due < armed));
@@ -345,7 +344,7 @@ impl<S: Session> Shared<S> {
         seen
     }
 
-    /// For the driver's thread: runs `f` with the session, then sends what has been written meanwhile.
+    /// Runs `f` with the session, then sends blocks that were written meanwhile. For the driver's thread.
     fn locked(&self, f: impl FnOnce(&mut Core<S>, Link<'_>, Instant)) {
         let mut core = self.lock();
         let now = self.clock.now();
@@ -385,7 +384,7 @@ impl<S: Session> Shared<S> {
         }
     }
 
-    /// Hands on what has come in, all of it: timers are for those who are silent then.
+    /// Hands all received datagrams to the session. Timers fire only after that.
     fn receive(&self, received: &mut Received) {
         loop {
             match self.socket.receive(received) {
@@ -398,7 +397,7 @@ impl<S: Session> Shared<S> {
                 Err(error) => {
                     return match error.kind() {
                         io::ErrorKind::WouldBlock => ::core::hint::spin_loop(),
-                        // What the system says of datagrams sent earlier concerns none received.
+                        // This concerns a datagram that was sent earlier.
                         io::ErrorKind::Interrupted | io::ErrorKind::ConnectionRefused => {}
                         _ => self.failed(&error),
                     };
@@ -407,7 +406,7 @@ impl<S: Session> Shared<S> {
         }
     }
 
-    /// The system cannot receive, or wait: others may have taken its memory.
+    /// The system cannot receive, or wait: it may be out of memory.
     fn failed(&self, error: &io::Error) {
         if self.counters.receive_errors.fetch_add(1, Relaxed) == 0 {
             tracing::warn!(%error, "cannot receive datagrams");
@@ -416,7 +415,7 @@ impl<S: Session> Shared<S> {
     }
 }
 
-/// Says that the thread has ended, even if a handler has panicked.
+/// Notes that the thread has ended, even if a handler has panicked.
 struct EndGuard<'s, S: Session>(&'s Shared<S>);
 
 impl<S: Session> Drop for EndGuard<'_, S> {

@@ -1,4 +1,4 @@
-//! What TLS takes from a socket and has not handed over.
+//! Counts the bytes that TLS has read from a socket and not handed over.
 
 use core::pin::Pin;
 use core::task::{Context, Poll};
@@ -7,26 +7,25 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use voxwire_core::Instant;
 
-/// A socket beneath TLS, and what came in by it that TLS has not handed over: a record is handed over whole, and until then only TLS
-/// knows of its bytes.
+/// A socket beneath TLS. It counts the bytes that TLS has read and not handed over: TLS hands over whole records only.
 #[derive(Debug)]
 pub(crate) struct Records {
     socket: TcpStream,
     record: Record,
-    /// Bytes since something was handed over last.
+    /// Bytes that came in since TLS handed something over last.
     sealed: usize,
-    /// Since when there are any, and how many there were when that was looked at.
+    /// Since when there are such bytes, and how many there were at the last look.
     pub(crate) seen: Option<(Instant, usize)>,
-    /// The socket has taken something.
+    /// The socket has taken bytes since the last look.
     written: bool,
 }
 
-/// How far a record has come in.
+/// How much of the present record has come in.
 #[derive(Debug, Default)]
 struct Record {
-    /// Of its header: a type, a version, and the length of the rest.
+    /// Its header: a type, a version, and the length of the rest.
     head: [u8; 5],
-    /// Bytes of it that are here, and how many there are in all as far as that is known.
+    /// Bytes of it that have come in, and its whole length, which is right once the header has come in.
     here: usize,
     whole: usize,
 }
@@ -58,29 +57,29 @@ impl Record {
 }
 
 impl Records {
-    /// Records of no more than this with nothing in them cost nothing: new keys, for example.
+    /// Bytes of whole records without data that do not count: new keys, for example.
     const EMPTY: usize = 1024;
 
     pub(crate) const fn socket(&self) -> &TcpStream {
         &self.socket
     }
 
-    /// Bytes that have come in, as long as nothing has been handed over.
+    /// Bytes that have come in since something was handed over.
     pub(crate) const fn came(&self) -> usize {
         self.sealed
     }
 
-    /// Bytes of a record that has not come in whole.
+    /// Bytes of the partial record.
     pub(crate) const fn begun(&self) -> usize {
         self.record.here
     }
 
-    /// Something has been handed over: what is left is of the next record.
+    /// TLS has handed something over: only the bytes of the partial record are left.
     pub(crate) const fn opened(&mut self) {
         self.sealed = self.record.here;
     }
 
-    /// Whether the socket has taken something since this was asked last.
+    /// Whether the socket has taken bytes since the last call.
     pub(crate) const fn take_written(&mut self) -> bool {
         core::mem::replace(&mut self.written, false)
     }

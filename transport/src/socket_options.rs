@@ -6,14 +6,14 @@ use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use tokio::net::{TcpStream, ToSocketAddrs};
 
-/// How a connection on which nothing is heard is probed.
+/// How a silent connection is probed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keepalive {
     /// The silence after which the first probe is sent.
     pub idle: Duration,
     /// The time from one probe to the next.
     pub interval: Duration,
-    /// Probes that may go unanswered. The peer is dead another `interval` later.
+    /// Probes that may stay unanswered. The peer counts as dead one `interval` after the last of them.
     pub probes: u32,
 }
 
@@ -29,7 +29,7 @@ impl Keepalive {
     }
 }
 
-/// How dead peers are found out and how much the system buffers for slow ones.
+/// How dead peers are noticed, and how much the system buffers for slow ones.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SocketOptions {
     pub(crate) keepalive: Option<Keepalive>,
@@ -60,14 +60,14 @@ pub(crate) fn prepare(stream: &TcpStream, options: SocketOptions) -> io::Result<
     Ok(())
 }
 
-/// The same where a connection is worth having without its options, too.
+/// The same for a connection that is used even if options cannot be set.
 pub(crate) fn prepare_if_possible(stream: &TcpStream, options: SocketOptions, from: SocketAddr) {
     if let Err(error) = prepare(stream, options) {
         tracing::debug!(%from, %error, "cannot set socket options");
     }
 }
 
-/// Connects by TCP; all addresses are tried in turn. Returns the one that answers as well.
+/// Connects by TCP. All addresses are tried in turn. Returns the address that answered, too.
 pub(crate) async fn connect(to: impl ToSocketAddrs) -> io::Result<(TcpStream, SocketAddr)> {
     let stream = TcpStream::connect(to).await?;
     let to = stream.peer_addr()?;

@@ -3,8 +3,7 @@
 use core::net::IpAddr;
 use std::collections::HashMap;
 
-/// Counts by the source that pays. Nothing is counted for an address that stands for many people, which pays for none. A source that has
-/// nothing takes no memory.
+/// Counts by source. Nothing is counted for an exempt address (`HubSettings::payer` is `None`). A source that has nothing takes no memory.
 #[derive(Debug, Default)]
 pub(crate) struct SourceCounts(HashMap<IpAddr, usize>);
 

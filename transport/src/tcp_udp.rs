@@ -1,17 +1,17 @@
-//! The bytes of the TCP + UDP transport, as `PROTOCOL.md` has them.
+//! The bytes of the TCP + UDP transport, as in `PROTOCOL.md`.
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 /// What both hellos start with: magic and version.
 const MAGIC: [u8; 5] = *b"VOXL\x01";
-/// A client's hello up to its token.
+/// Bytes of a client's hello before its token.
 pub(crate) const CLIENT_HELLO: usize = 8;
-/// A server's hello.
+/// Bytes of a server's hello.
 pub(crate) const SERVER_HELLO: usize = 32;
 /// Longest token, in bytes.
 pub(crate) const MAX_TOKEN: usize = 1024;
-/// Largest packet in one unit.
+/// The largest packet in one unit, in bytes.
 pub(crate) const MAX_UNIT: usize = 65_534;
 
 /// How often a client sends a BIND, or a PING.
@@ -19,7 +19,7 @@ pub(crate) const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 /// The silence after which UDP counts as blocked.
 pub(crate) const PATH_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// How long a client that is bound may go without a PING before a server sends by TCP again what may be lost.
+/// A server sends droppable frames by TCP to a bound client from which no PING has come for so long.
 pub(crate) const LAPSE: Duration = Duration::from_secs(5);
 
 /// Kinds of units on the TCP side.
@@ -44,15 +44,15 @@ pub(crate) mod datagram {
     pub(crate) const RELIABLE_ACK: u8 = 10;
 }
 
-/// Names a connection in its datagrams: its slot, and a secret of four bytes.
+/// Identifies a connection in its datagrams: its slot, and a secret of four bytes.
 pub(crate) type Tag = [u8; 7];
-/// Shows the owner of a TCP connection on the UDP side.
+/// Identifies the owner of a TCP connection on the UDP side.
 pub(crate) type Cookie = [u8; 16];
-/// Shows on the TCP side that a datagram has arrived.
+/// Proves on the TCP side that a datagram has arrived.
 pub(crate) type Nonce = [u8; 8];
-/// Shows two clients to each other.
+/// Identifies two clients to each other.
 pub(crate) type PathKey = [u8; 16];
-/// What every datagram starts with: its kind and the tag.
+/// Bytes at the start of every datagram: its kind and the tag.
 pub(crate) const HEAD: usize = 8;
 
 pub(crate) const fn head(kind: u8, tag: Tag) -> [u8; HEAD] {
@@ -77,7 +77,7 @@ pub(crate) fn slot([a, b, c, ..]: Tag) -> u32 {
     u32::from_be_bytes([0, a, b, c])
 }
 
-/// What datagrams between two clients start with.
+/// The tag of datagrams between two clients.
 pub(crate) fn path_tag(key: PathKey) -> Tag {
     let [a, b, c, d, e, f, g, ..] = key;
     [a, b, c, d, e, f, g]
@@ -86,13 +86,13 @@ pub(crate) fn path_tag(key: PathKey) -> Tag {
 /// What a client asks for in its hello.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ClientWants {
-    /// UDP for what may be lost.
+    /// UDP for droppable frames.
     pub(crate) udp: bool,
-    /// Direct paths to clients that ask for them, too.
+    /// Direct paths to other clients that ask for them.
     pub(crate) direct: bool,
 }
 
-/// What a client opens the TCP side with.
+/// A client's hello.
 pub(crate) fn client_hello(wants: ClientWants, token: &[u8]) -> Vec<u8> {
     let len = u16::try_from(token.len().min(MAX_TOKEN)).unwrap_or(0);
     let mut hello = MAGIC.to_vec();
@@ -102,7 +102,7 @@ pub(crate) fn client_hello(wants: ClientWants, token: &[u8]) -> Vec<u8> {
     hello
 }
 
-/// What the client wants, and the length of its token; `None` for anything else than a hello.
+/// What a client's hello asks for, and the length of its token; `None` if the bytes are no hello.
 pub(crate) fn read_client_hello(head: &[u8; CLIENT_HELLO]) -> Option<(ClientWants, usize)> {
     let [magic @ .., flags, a, b] = head;
     let len = usize::from(u16::from_be_bytes([*a, *b]));
@@ -110,7 +110,7 @@ pub(crate) fn read_client_hello(head: &[u8; CLIENT_HELLO]) -> Option<(ClientWant
     (*magic == MAGIC && len <= MAX_TOKEN).then_some((wants, len))
 }
 
-/// A server's answer.
+/// A server's hello.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ServerHello {
     pub(crate) accepted: bool,
@@ -121,12 +121,12 @@ pub(crate) struct ServerHello {
 }
 
 impl ServerHello {
-    /// Welcome, and nothing goes by UDP.
+    /// The client is admitted, without UDP.
     pub(crate) const fn without_udp() -> Self {
         Self { accepted: true, udp_port: 0, tag: [0; 7], cookie: [0; 16] }
     }
 
-    /// Not admitted.
+    /// The client is not admitted.
     pub(crate) const fn refused() -> Self {
         Self { accepted: false, ..Self::without_udp() }
     }
@@ -151,18 +151,18 @@ impl ServerHello {
     }
 }
 
-/// What the transport itself says on the TCP side.
+/// A control message: what the transports say to each other on the TCP side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Control {
     /// Client: the challenge has arrived.
     Confirm(Nonce),
-    /// Client: nothing arrives by UDP any more.
+    /// Client: nothing arrives by UDP.
     Down,
-    /// Server: what may be lost goes by UDP from now on.
+    /// Server: droppable frames go by UDP from now on.
     Bound,
-    /// Server: another client, and where it is.
+    /// Server: another client, and its address.
     Peer(PathKey, SocketAddr),
-    /// Server: that client is not there any more.
+    /// Server: that client has left.
     Gone(PathKey),
 }
 
@@ -213,7 +213,7 @@ pub(crate) fn control_unit(control: Control) -> Vec<u8> {
     unit
 }
 
-/// Appends what stands before a packet of `len` bytes.
+/// Appends the head of a unit for a packet of `len` bytes.
 pub(crate) fn put_unit_head(kind: u8, len: usize, out: &mut Vec<u8>) {
     let [a, b] = u16::try_from(len.saturating_add(1)).unwrap_or(u16::MAX).to_be_bytes();
     out.extend([a, b, kind]);

@@ -27,7 +27,7 @@ pub struct ServerCertificate {
     certificates: PathBuf,
     key: PathBuf,
     current: RwLock<Arc<CertifiedKey>>,
-    /// Held while files are read, so that what was read last is used.
+    /// Held while files are read, so that the certificate that was read last is used.
     reading: Mutex<()>,
 }
 
@@ -42,7 +42,7 @@ impl ServerCertificate {
         Ok(Arc::new(Self { certificates, key, current, reading }))
     }
 
-    /// Reads both files again. Handshakes from now on use what they hold; connections stay. Returns whether the chain has changed.
+    /// Reads both files again. Handshakes from now on use the new certificate; connections stay. Returns whether the chain has changed.
     ///
     /// # Errors
     /// Names the file that cannot be read or used. The former certificate stays in use then.
@@ -55,12 +55,12 @@ impl ServerCertificate {
         Ok(changed)
     }
 
-    /// The files: of the chain, and of its key.
+    /// The two files: the certificate chain, and its key.
     pub fn paths(&self) -> [&Path; 2] {
         [&self.certificates, &self.key]
     }
 
-    /// Settings that use this certificate, and after [`reload`](Self::reload) the next one.
+    /// Settings that use the present certificate, also after a [`reload`](Self::reload).
     ///
     /// # Errors
     /// As rustls says.
@@ -80,10 +80,13 @@ impl ResolvesServerCert for ServerCertificate {
     }
 }
 
-/// A client's settings that trust the certificates in a PEM file, and no others. A certificate in it is trusted as an authority, and as a
-/// server's own: a server that shows exactly this certificate is trusted whatever its dates and extensions are (F-62: those of
-/// `openssl req -x509` are authorities, which no server may show otherwise). Where the file holds one certificate, its names do not matter
-/// either: it is the server's. Where it holds more, they have to match, so that no server can pass for another one.
+/// A client's settings that trust the certificates in a PEM file, and no others.
+///
+/// - Each certificate is trusted as an authority: it may have signed the server's certificate.
+/// - Each is trusted as the server's own as well. A server that shows exactly this certificate is trusted, whatever its dates and extensions are.
+///   (F-62: `openssl req -x509` makes authorities, which no server may show otherwise.)
+/// - If the file holds one certificate, a server that shows it is trusted under any name. If it holds several, the name has to match, so that none
+///   of these servers can pass for another one.
 ///
 /// # Errors
 /// Names the file if it cannot be read or used.

@@ -10,21 +10,21 @@ use voxwire_core::{Instant, Lane, PeerId, PeerIds};
 
 /// How often a path is probed.
 const PROBE_INTERVAL: Duration = Duration::from_millis(250);
-/// A path is down without a probe ack for so long. Less than a second, or the voice on it would be missed.
+/// A path without a probe ack for so long is down. It is less than a second, because voice on the path is lost meanwhile.
 const PATH_TIMEOUT: Duration = Duration::from_millis(800);
-/// How soon a path is probed from which a probe has just come in.
+/// How soon a path is probed after a probe has come in from its other side.
 const SOON: Duration = Duration::from_millis(50);
 /// Probes at `PROBE_INTERVAL` without any ack, before they come at `SLOW_PROBE_INTERVAL`.
 const PROBES_IN_A_ROW: u32 = 20;
 const SLOW_PROBE_INTERVAL: Duration = Duration::from_secs(2);
-/// How long a path that the session does not want is left alone; twice as long each time, up to the longest.
+/// How long a path that the session refuses is left alone. The time doubles with each refusal, up to the longest.
 const REFUSED: Duration = Duration::from_secs(5);
 const REFUSED_LONGEST: Duration = Duration::from_secs(60);
-/// A path that the other side began, and that is down, is forgotten after that.
+/// A path that the other side began is forgotten after it has been down for so long.
 const FORGET: Duration = Duration::from_secs(10);
-/// Paths at once.
+/// The number of paths at a time.
 const MAX_PATHS: usize = 32;
-/// Reliable frames on one path that have not been acknowledged.
+/// The number of reliable frames on one path that may be unacknowledged.
 const MAX_UNACKED: usize = 64;
 
 /// Body of a probe, in bytes: the rest of the key, the epoch, and as many more as its ack has.
@@ -33,14 +33,14 @@ const PROBE_LEN: usize = 17;
 /// Which other clients to reach without the server. By default none.
 #[derive(Debug, Clone, Default)]
 pub struct DirectSettings {
-    /// Have the server introduce this client to others, which learn its address, and it theirs. Only clients that announce themselves are
+    /// Have the server introduce this client to others: it tells each of two clients the other's UDP address. Only clients that ask for this are
     /// introduced.
     pub announce: bool,
-    /// The local UDP port, or 0 for any.
+    /// The local UDP port; 0 for any that is free.
     pub port: u16,
-    /// What clients show each other that know each other's addresses without a server.
+    /// The key of clients that know each other's addresses without a server. All of them have the same.
     pub key: Option<[u8; 16]>,
-    /// Those addresses. A client that probes with the right key from another address is answered, too.
+    /// The addresses of those clients. A client that probes with the right key from another address is answered, too.
     pub addresses: Vec<SocketAddr>,
 }
 
@@ -62,7 +62,7 @@ pub(super) struct Direct {
 pub(super) enum DirectEvent {
     Up(PeerId, SocketAddr),
     Down(PeerId),
-    /// A frame, and where in the datagram it is.
+    /// A frame, and where it lies in the datagram.
     Frame(PeerId, Lane, Range<usize>),
 }
 
@@ -70,25 +70,25 @@ pub(super) enum DirectEvent {
 struct DirectPath {
     key: PathKey,
     to: SocketAddr,
-    /// The server has introduced it, and we probe it whether it answers or not.
+    /// The server or the user has named it. It is probed whether it answers or not.
     known: bool,
-    /// Tells this path from those before it: the other side sees that we have lost one.
+    /// Tells this path from those before it, so that the other side notices when a path was lost here.
     epoch: u32,
     /// The epoch of the other side.
     theirs: Option<u32>,
-    /// While both sides hear each other.
+    /// Set while the path is up: both sides hear each other.
     peer: Option<PeerId>,
-    /// The session does not want it for now; it may another time.
+    /// The session has refused the path. It is tried again after that.
     refused_until: Option<Instant>,
     refusals: u32,
     acked_at: Instant,
     probes: u32,
     next_probe: Instant,
-    /// Reliable frames that have not been acknowledged; the first has the number `sent`.
+    /// Reliable frames that have not been acknowledged. The first one has the number `sent`.
     unacked: VecDeque<Vec<u8>>,
     sent: u16,
     next_send: Instant,
-    /// The number of the next reliable frame of the other side.
+    /// The number that the next reliable frame of the other side has.
     received: u16,
 }
 
@@ -103,7 +103,7 @@ impl Direct {
         direct
     }
 
-    /// The server says where another client is.
+    /// The server tells the address of another client.
     pub(super) fn add(&mut self, key: PathKey, to: SocketAddr, known: bool, now: Instant) {
         if self.paths.iter().any(|path| path.key == key && path.to == to) {
             return;
@@ -130,7 +130,7 @@ impl Direct {
         self.paths.iter().filter_map(|path| path.peer)
     }
 
-    /// Sends a frame, or loses it.
+    /// Sends a frame, or drops it.
     pub(super) fn send(&mut self, now: Instant, socket: &UdpSocket, to: PeerId, lane: Lane, frame: &[u8]) {
         let Some(path) = self.paths.iter_mut().find(|path| path.peer == Some(to)) else { return };
         if lane == Lane::Droppable {
@@ -146,7 +146,7 @@ impl Direct {
         }
     }
 
-    /// The session does not want this path.
+    /// The session refuses this path.
     pub(super) fn refuse(&mut self, peer: PeerId, ids: &mut PeerIds, now: Instant) {
         if let Some(path) = self.paths.iter_mut().find(|path| path.peer == Some(peer)) {
             path.reset(ids, now);
@@ -157,12 +157,12 @@ impl Direct {
         }
     }
 
-    /// When there is something to do.
+    /// When `expire` has something to do.
     pub(super) fn next(&self) -> Option<Instant> {
         self.paths.iter().filter_map(DirectPath::next).min()
     }
 
-    /// Does what is due: probes, repeats reliable frames, notices that a path is down.
+    /// Sends probes that are due, repeats reliable frames, and returns a path that is down.
     pub(super) fn expire(
         &mut self,
         now: Instant,
@@ -237,7 +237,7 @@ impl Direct {
                 self.add(key, from, false, now);
                 return self.paths.iter().position(|path| path.key == key && path.to == from);
             }
-            // The server has said where it is; a NAT may have given it another port since.
+            // The server has told its address. A NAT may have given it another port since.
             let index = self.paths.iter().position(|path| path.key == key && path.peer.is_none())?;
             self.paths.get_mut(index)?.to = from;
             Some(index)
@@ -287,8 +287,8 @@ impl DirectPath {
         self.refused_until.is_some_and(|until| now < until)
     }
 
-    /// Nothing has been heard of it for long. The time in which it is refused does not count, and how often it has been refused is
-    /// remembered.
+    /// Whether nothing has been heard of it for long. Time in which it is refused does not count, so the number of refusals is not forgotten
+    /// early.
     fn is_forgotten(&self, now: Instant) -> bool {
         let last = self.acked_at.max(self.refused_until.unwrap_or(self.acked_at));
         now >= last.saturating_add(FORGET)
@@ -329,7 +329,7 @@ impl DirectPath {
         Some(DirectEvent::Up(self.peer?, self.to))
     }
 
-    /// The path is down; the other side notices by the epoch.
+    /// The path is down. The other side notices that by the new epoch.
     fn reset(&mut self, ids: &mut PeerIds, now: Instant) -> Option<PeerId> {
         let peer = self.peer.take();
         peer.into_iter().for_each(|peer| ids.retire(peer));

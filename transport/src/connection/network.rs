@@ -1,4 +1,5 @@
-//! What a client's session reaches: its server, by a stream and by UDP, other clients by direct paths, and what it dials and listens for.
+//! Everything that a client's session reaches: its server, by a stream and by UDP; other clients, by direct paths; connections that it dials
+//! or accepts.
 
 use super::direct::DirectEvent;
 use super::remote::{Dialling, Established, Remote};
@@ -18,9 +19,9 @@ pub(super) struct Network<F> {
     pub(super) clock: Clock,
     settings: ConnectionSettings,
     ids: PeerIds,
-    /// The server, as the session knows it; another one for each connection.
+    /// The server's id for the session. Each connection has another one.
     server: PeerId,
-    /// Where the server is dialled again if the session asks for that.
+    /// Where to connect again, if the session dials the server.
     remote: Option<Remote>,
     dialling: Option<Dialling>,
     conn: Option<StreamConn<F>>,
@@ -30,15 +31,15 @@ pub(super) struct Network<F> {
     handshake_grace: Grace,
     /// Connections of the session's own making.
     streams: Streams<F>,
-    /// Which of the two is looked at first this time.
+    /// Whether `streams` are polled before the server this time.
     streams_first: bool,
-    /// The address that we have towards the server: the session's listeners are opened there.
+    /// Our address on the connection to the server. The session's listeners are opened there.
     home: Option<IpAddr>,
     /// Why the last connection to the server has ended.
     pub(super) error: Option<Error>,
     /// A frame has come in on the last connection to the server.
     pub(super) received: bool,
-    /// Direct paths that went with their connection, and of which the session does not know that yet.
+    /// Direct paths that ended with their connection, and of whose end the session has not heard yet.
     gone: Vec<PeerId>,
     /// Droppable frames dropped on connections before this one.
     dropped_before: u64,
@@ -46,12 +47,12 @@ pub(super) struct Network<F> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// The session has not heard of the connection yet: there is a handshake to be over by then.
+    /// The session has not heard of the connection yet. The framing's handshake has to be over by then.
     New(Instant),
     Open,
-    /// The session closed it; what waits is being written.
+    /// The session has closed it. What is queued is being written.
     Closing,
-    /// There is none, and the session knows.
+    /// There is none, and the session knows that.
     Ended,
 }
 
@@ -93,12 +94,12 @@ impl<F: Framing> Network<F> {
         }
     }
 
-    /// The connection to the server is from now on this one.
+    /// Makes this the connection to the server.
     pub(super) fn install(&mut self, established: Established, framing: F) {
         let Established { stream, units, .. } = established;
         let now = self.clock.now();
         self.home = stream.local_ip();
-        // The connection before may still be writing what is queued, and have direct paths.
+        // The connection before this one may still have direct paths.
         self.leave_conn();
         self.ids.retire(self.server);
         self.server = self.ids.mint().unwrap_or(self.server);
@@ -122,7 +123,7 @@ impl<F: Framing> Network<F> {
         self.state = State::New(now.saturating_add(self.settings.connect));
     }
 
-    /// Shakes hands with the server.
+    /// Goes on with the framing's handshake.
     pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.conn.as_mut().map_or(Poll::Ready(Ok(())), |conn| conn.poll_ready(cx))
     }
@@ -146,7 +147,7 @@ impl<F: Framing> Network<F> {
         self.conn.as_ref()?.udp.as_ref()
     }
 
-    /// What the session learns of a step, if anything.
+    /// The input that a step is for the session; `None` where the session need not know of it.
     pub(super) fn input(&self, step: Step) -> Option<Input<'_>> {
         let datagram = |range| self.conn.as_ref().map_or(&[][..], |conn| conn.datagram(range));
         Some(match step {
@@ -175,12 +176,13 @@ impl<F: Framing> Network<F> {
         })
     }
 
-    /// The handshake of a connection of which the session has not heard yet, and the end of direct paths that went with the one before.
+    /// Finishes the handshake of a new connection, of which the session then hears. Then tells the end of direct paths that ended with the
+    /// connection before.
     pub(super) fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         self.handshake_due = None;
         if let State::New(until) = self.state {
             let ready = self.poll_ready(cx);
-            // What is here already counts, however late it is looked at, and so does what may be.
+            // A handshake that has come in counts, however late this looks; received data may not have been read yet.
             let now = self.clock.now();
             let failed = match ready {
                 Poll::Ready(Ok(())) => {
@@ -213,7 +215,7 @@ impl<F: Framing> Network<F> {
         }
     }
 
-    /// Writes, and says what has come in. `timeout` is the session's next timer: without one, and without connections, this is the end.
+    /// Writes, reads, and returns the next step. `timeout` is the session's next timer: without one and without connections, that is the end.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -227,7 +229,7 @@ impl<F: Framing> Network<F> {
         if self.is_over(timeout) {
             return Poll::Ready(Step::Ended);
         }
-        // In turn, so that neither can keep the other from being heard.
+        // In turn, so that neither can starve the other.
         self.streams_first = !self.streams_first;
         for streams in [self.streams_first, !self.streams_first] {
             let step = if streams {
@@ -275,14 +277,14 @@ impl<F: Framing> Network<F> {
         }
     }
 
-    /// Whether nothing is left, and the session wants nothing more.
+    /// Whether there is no connection, none is being dialled, and the session has no timer that could dial one.
     fn is_over(&self, timeout: Option<Instant>) -> bool {
         self.state == State::Ended && self.dialling.is_none() && timeout.is_none() && self.streams.is_empty()
     }
 
-    /// When it is to be polled again, even if nothing comes in.
+    /// When this is to be polled again, even if nothing comes in.
     pub(super) fn due(&self) -> Option<Instant> {
-        // Nothing is read any more while what waits is written.
+        // A connection that is being closed reads nothing more.
         let conn = self.conn.as_ref().filter(|_| self.state == State::Open);
         let [paused, probe] = conn.map_or([None; 2], |conn| [conn.paused_until, conn.next_probe()]);
         [self.handshake_due, paused, probe, self.streams.due()].into_iter().flatten().min()
@@ -300,7 +302,7 @@ impl<F: Framing> Network<F> {
         Step::Closed
     }
 
-    /// Direct paths go with their connection, and the session will hear of that.
+    /// Drops the connection. Its direct paths end with it, of which the session hears later.
     fn leave_conn(&mut self) {
         self.dropped_before = self.dropped();
         if let Some(udp) = self.conn.take().and_then(|conn| conn.udp) {
@@ -308,7 +310,7 @@ impl<F: Framing> Network<F> {
         }
     }
 
-    /// Carries an output of the session out.
+    /// Carries out an output of the session.
     pub(super) fn apply(&mut self, output: Output<'_>) {
         match output {
             Output::Send { to, lane, frame, .. } => self.send(to, lane, frame),
@@ -338,7 +340,7 @@ impl<F: Framing> Network<F> {
         }
     }
 
-    /// The stream to a peer, if that is how it is reached.
+    /// The stream to a peer, if it has one.
     fn conn_of(&mut self, peer: PeerId) -> Option<&mut StreamConn<F>> {
         if peer == self.server { self.conn.as_mut() } else { self.streams.conn(peer) }
     }

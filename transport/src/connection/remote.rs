@@ -27,7 +27,7 @@ use voxwire_core::Framing;
 pub struct Remote {
     /// `host:port`; all its addresses are tried in turn.
     server: String,
-    /// How to use units, where they are used.
+    /// Set where the byte stream carries hellos and units: on TCP + UDP and on QUIC.
     pub(super) units: Option<TcpUdpSettings>,
     /// A token was given where there are no units.
     token_on_tcp: bool,
@@ -41,8 +41,8 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// `server`, a `host:port`, by TCP: the session's own byte stream. All its addresses are tried in turn. Not for sessions with datagrams,
-    /// as those of Dissonance: these need units.
+    /// `server`, a `host:port`, by TCP: the session's own byte stream. All addresses of the host are tried in turn. Not for sessions whose frames
+    /// are datagrams, as those of Dissonance are: these need [`tcp_udp`](Self::tcp_udp) or [`quic`](Self::quic).
     pub fn tcp(server: impl Into<String>) -> Self {
         Self {
             server: server.into(),
@@ -55,12 +55,12 @@ impl Remote {
         }
     }
 
-    /// By TCP for reliable frames, and by UDP for droppable ones: `PROTOCOL.md` of this crate.
+    /// By TCP for reliable frames, and by UDP for droppable ones: see [`protocol`](crate::protocol).
     pub fn tcp_udp(server: impl Into<String>, settings: TcpUdpSettings) -> Self {
         Self { units: Some(settings), ..Self::tcp(server) }
     }
 
-    /// By QUIC, all of it encrypted; `name` is what the server's certificate has to say.
+    /// By QUIC, all of it encrypted. The server's certificate has to be valid for `name`.
     #[cfg(feature = "quic")]
     pub fn quic(
         server: impl Into<String>,
@@ -71,7 +71,7 @@ impl Remote {
         Self { quic: true, ..remote }
     }
 
-    /// The same with TLS; `name` is what the server's certificate has to say. What goes by UDP stays in the clear.
+    /// The same with TLS. The server's certificate has to be valid for `name`. Frames by UDP stay in the clear.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(
@@ -82,7 +82,7 @@ impl Remote {
         Self { tls: Some((name, config)), ..self }
     }
 
-    /// The same with a token, which is shown to the server before anything else: at most 1024 bytes.
+    /// The same with a token of at most 1024 bytes: a secret of the server's operator, which the client's hello shows.
     /// [`Connection::connect`](crate::Connection::connect) returns an error for a longer one, and by TCP alone for any.
     #[must_use]
     pub fn token(mut self, token: Vec<u8>) -> Self {
@@ -137,16 +137,16 @@ impl fmt::Debug for Remote {
     }
 }
 
-/// How to use TCP + UDP, see `PROTOCOL.md` of this crate. Build it with `..TcpUdpSettings::default()`.
+/// How to use TCP + UDP, see [`protocol`](crate::protocol). Build it with `..TcpUdpSettings::default()`.
 #[derive(Clone)]
 pub struct TcpUdpSettings {
-    /// Shown to the server before anything else; at most [`MAX_TOKEN`](Self::MAX_TOKEN) bytes, which are 1024. Empty by default.
+    /// A secret of the server's operator, which the client's hello shows; at most [`MAX_TOKEN`](Self::MAX_TOKEN) bytes. Empty by default.
     pub token: Vec<u8>,
-    /// Use UDP at all.
+    /// Whether to use UDP. True by default.
     pub udp: bool,
-    /// Where UDP is blocked, send what may be lost by TCP until it is not, rather than not at all.
+    /// Whether droppable frames go by TCP while UDP is blocked; otherwise they are dropped. True by default.
     pub fallback: bool,
-    /// Direct paths to other clients.
+    /// Direct paths to other clients. None by default.
     pub direct: DirectSettings,
 }
 
@@ -175,7 +175,7 @@ impl fmt::Debug for TcpUdpSettings {
 /// A connection that is up.
 pub(super) struct Established {
     pub(super) stream: Stream,
-    /// The server's hello, and a socket for the UDP side and where its other end is, if there is one.
+    /// The server's hello; and where there is a UDP side, its socket and the server's address.
     pub(super) units: Option<(ServerHello, Option<(UdpSocket, SocketAddr)>)>,
     #[cfg(feature = "quic")]
     pub(super) quic: Option<crate::quic::Inbox>,
@@ -251,7 +251,7 @@ impl Remote {
     }
 }
 
-/// Says hello, and opens the UDP side.
+/// Exchanges hellos, and opens the UDP side.
 async fn hello(
     stream: &mut Stream,
     server: SocketAddr,
@@ -273,7 +273,7 @@ async fn hello(
     let socket = UdpSocket::bind(any).await?;
     let server = SocketAddr::new(server.ip(), hello.udp_port);
     if !settings.direct.is_wanted() {
-        // From the server only: the system sorts out everything else.
+        // The system drops datagrams that do not come from the server.
         socket.connect(server).await?;
     }
     Ok((hello, Some((socket, server))))
@@ -282,7 +282,7 @@ async fn hello(
 /// Waits for a server's hello.
 async fn server_hello(stream: &mut Stream) -> Result<ServerHello, Error> {
     let mut bytes = [0; SERVER_HELLO];
-    // Servers of other protocols may say less, and close.
+    // A server of another protocol may send fewer bytes, and close.
     let begin = stream.read_exact(bytes.get_mut(..3).unwrap_or_default()).await;
     if is_tls_alert(&bytes) {
         return Err(Error::SpeaksTls);
@@ -294,7 +294,7 @@ async fn server_hello(stream: &mut Stream) -> Result<ServerHello, Error> {
 
 #[cfg(feature = "quic")]
 fn quic_limits(settings: ConnectionSettings) -> crate::quic::QuicLimits {
-    // A server that has no room is heard all the same: there is no need to wait for longer than a hub does.
+    // A server without room still answers probes. So a client need not wait for longer than a hub does.
     let probed = crate::quic::silence(settings.keepalive, None);
     let silence = crate::quic::silence(settings.keepalive, settings.unacknowledged.min(probed));
     crate::quic::QuicLimits { silence, send: 64 * 1024, receive: 256 * 1024 }

@@ -10,20 +10,24 @@ pub struct ConnectionSettings {
     pub connect: Duration,
     /// Bytes of droppable frames that may be queued for the server, where the session sets no budget. 1 MiB by default.
     pub droppable_budget: usize,
-    /// Bytes of reliable frames that may be queued for the server, or one frame; beyond it the connection ends with [`Error::Untaken`](crate::Error::Untaken).
-    /// 32 MiB by default.
+    /// Bytes of reliable frames that may be queued for the server. One frame always may. Beyond it the connection ends with
+    /// [`Error::Untaken`](crate::Error::Untaken). 32 MiB by default.
     pub max_queued: usize,
-    /// How long the server may take nothing of what is queued for it, though it acknowledges what it gets; then the connection ends with
-    /// [`Error::Stalled`](crate::Error::Stalled). The same holds for [`flush`](crate::Connection::flush), and for what is queued when the connection is closed. A server may have to wait for memory,
-    /// half a minute by default, before it reads on. Under TLS, and on QUIC when the connection ends, the last of it (64 KiB) counts as a
-    /// whole: it has to be taken in this time. On Linux `unacknowledged` comes first. 60 s by default.
+    /// How long the server may take nothing of what is queued for it. Then the connection ends with [`Error::Stalled`](crate::Error::Stalled),
+    /// also in [`flush`](crate::Connection::flush) and after the session has closed it. 60 s by default.
+    ///
+    /// - It should be longer than a server may wait for memory before it reads on, which is 30 s by default.
+    /// - Under TLS, and on QUIC when the connection ends, the last 64 KiB count as a whole: they have to be taken in this time.
+    /// - On Linux `unacknowledged` ends the connection first.
     pub write_timeout: Duration,
     /// As for [`HubSettings::keepalive`](crate::HubSettings::keepalive). [`Keepalive::DEFAULT`] by default.
     pub keepalive: Option<Keepalive>,
-    /// How long sent bytes may stay unacknowledged (Linux). The system applies it as well to a server that acknowledges everything and has
-    /// no room for more, as one that waits for memory (30 s by default) or does not read before a log-in (36 s): it should be longer than
-    /// either. It is also what the system waits for after the first unanswered probe, instead of as many as `keepalive` says. On QUIC a
-    /// server is gone after the silence that `keepalive` allows and this, but twice the former at most: 28 s. 40 s by default.
+    /// How long sent bytes may stay unacknowledged (Linux). 40 s by default.
+    ///
+    /// - Linux applies it as well to a server that acknowledges everything but has no room for more. A server that waits for memory has none for
+    ///   30 s by default, and one that does not read before a log-in for 36 s. So this should be longer than either.
+    /// - With it Linux gives a silent server up after this time from the first unanswered probe on, however many probes `keepalive` allows.
+    /// - On QUIC a server is gone after the silence that `keepalive` allows and this together, but no later than twice the former: 28 s.
     pub unacknowledged: Option<Duration>,
     /// The first and the last of the ports that the session may listen on, by
     /// [`Output::Listen`](voxwire_core::Output::Listen); `None` for any that is free. `None` by default.

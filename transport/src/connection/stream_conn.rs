@@ -1,4 +1,4 @@
-//! One connection's bytes and frames, both ways.
+//! One connection of a client: its bytes and frames, both ways.
 
 use super::direct::DirectEvent;
 use super::settings::ConnectionSettings;
@@ -22,12 +22,12 @@ pub(super) struct StreamConn<F> {
     pub(super) stream: Stream,
     pub(super) framing: StreamFraming<F>,
     pub(super) buffer: FrameBuf,
-    /// In the clear, and no frame has come in yet: the other side may turn out to speak TLS.
+    /// The stream is in the clear, and no frame has come in yet: the other side may turn out to speak TLS.
     may_be_tls: bool,
     pub(super) queue: Queue,
     /// What is being written.
     batch: WriteBatch,
-    /// How long the other side may take nothing of what waits for it.
+    /// Ends the connection if the other side takes nothing of what is queued for too long.
     pub(super) stall: StallTimer,
     /// Our side is closed, or being closed.
     pub(super) shut: bool,
@@ -35,38 +35,38 @@ pub(super) struct StreamConn<F> {
     pub(super) udp: Option<UdpSide>,
     #[cfg(feature = "quic")]
     pub(super) quic: Option<crate::quic::Inbox>,
-    /// The UDP side has come up or gone down, and the application has not had a turn for that.
+    /// The state of the UDP side has changed, and the application has not had a turn for that.
     pub(super) changed: bool,
-    /// What must arrive cannot be sent.
+    /// Set once a reliable frame cannot be sent.
     pub(super) failed: Option<Failed>,
-    /// What the UDP side has to send on the stream, once all that is queued has been handed over: one of each kind, the newest.
+    /// Control messages of the UDP side for the stream. They are queued when the queue is empty: of each kind only the newest.
     controls: PendingControls,
 }
 
-/// Controls of the UDP side for the stream, in this order: a challenge of before is void once nothing comes in any more.
+/// Control messages of the UDP side for the stream, in this order. DOWN voids a CONFIRM from before.
 #[derive(Debug, Default)]
 pub(super) struct PendingControls {
     down: bool,
     confirm: Option<Nonce>,
 }
 
-/// Why what must arrive cannot be sent.
+/// Why a reliable frame cannot be sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Failed {
-    /// Too much waits already.
+    /// Too much is queued already.
     Overflow,
-    /// A packet is longer than a unit.
+    /// The frame does not fit into a unit.
     TooLong(usize),
     /// The other side has taken nothing for too long.
     Stalled,
 }
 
-/// How long the other side has been taking nothing.
+/// Measures for how long the other side has taken nothing.
 pub(super) struct StallTimer {
     limit: Duration,
-    /// Kept once it has been needed.
+    /// Kept after its first use.
     timer: Option<Pin<Box<Sleep>>>,
-    /// It runs.
+    /// Whether the timer runs.
     running: bool,
 }
 
@@ -75,13 +75,13 @@ impl StallTimer {
         Self { limit, timer: None, running: false }
     }
 
-    /// The other side takes nothing now. True if that has been so for too long; otherwise the task is woken then.
+    /// The other side takes nothing now. True if it has taken nothing for the limit; otherwise the task is woken at the limit.
     fn goes_on(&mut self, cx: &mut Context<'_>) -> bool {
         let limit = self.limit;
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         if !self.running {
             self.running = true;
-            // For longer than there are instants: never.
+            // No instant is so late: the timer never fires.
             if let Some(at) = tokio::time::Instant::now().checked_add(limit) {
                 timer.as_mut().reset(at);
             }
@@ -103,11 +103,11 @@ pub(super) enum ConnEvent {
     Datagram(Range<usize>),
     /// Something happened on a direct path.
     Direct(DirectEvent),
-    /// Something has changed that the session need not know.
+    /// Something has changed of which the session need not know.
     Changed,
 }
 
-/// What was read, and where it lies in the buffer.
+/// A frame or a control message, and where it lies in the buffer.
 type Unit = (Kind, Range<usize>);
 
 impl<F: Framing> StreamConn<F> {
@@ -133,7 +133,8 @@ impl<F: Framing> StreamConn<F> {
         }
     }
 
-    /// Queues a frame, or sends it at once by UDP. If the other side does not take what must arrive, that is the end of the connection.
+    /// Sends a droppable frame in a datagram, where there are any; queues every other frame. A reliable frame that cannot be queued ends the
+    /// connection.
     pub(super) fn push(&mut self, lane: Lane, frame: &[u8]) {
         if self.failed.is_some() {
             return;
@@ -166,7 +167,7 @@ impl<F: Framing> StreamConn<F> {
         }
     }
 
-    /// Why nothing more can be sent.
+    /// The error of a connection on which nothing more can be sent.
     pub(super) fn check(&self) -> Result<(), Error> {
         match self.failed {
             None => Ok(()),
@@ -182,7 +183,7 @@ impl<F: Framing> StreamConn<F> {
         }
     }
 
-    /// The frame that has come in as a datagram.
+    /// The frame of the last datagram.
     pub(super) fn datagram(&self, range: Range<usize>) -> &[u8] {
         #[cfg(feature = "quic")]
         if let Some(quic) = &self.quic {
@@ -214,7 +215,7 @@ impl<F: Framing> StreamConn<F> {
         }
     }
 
-    /// Queues the controls of the UDP side. A server that takes nothing is sent no more of them.
+    /// Queues the control messages of the UDP side. Called when the queue is empty, so a server that takes nothing gets no more of them.
     fn push_controls(&mut self) {
         let PendingControls { down, confirm } = core::mem::take(&mut self.controls);
         let down = down.then_some(Control::Down);
@@ -225,7 +226,7 @@ impl<F: Framing> StreamConn<F> {
         }
     }
 
-    /// Writes, reads, and sees to the UDP side. `Ok(None)` at the end of the stream, and when all is written on one that is closing.
+    /// Writes, reads, and polls the UDP side. `Ok(None)` at the end of the stream; on a connection that is `closing`, once all is written.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -235,7 +236,7 @@ impl<F: Framing> StreamConn<F> {
     ) -> Poll<Result<Option<ConnEvent>, Error>> {
         self.check()?;
         if closing {
-            // The session wants to hear no more.
+            // The session has closed the connection: nothing is read.
             self.write(cx)?;
             return self.poll_shutdown(cx).map_ok(|()| None);
         }
@@ -252,13 +253,13 @@ impl<F: Framing> StreamConn<F> {
         self.paused_until = None;
         let read = self.poll_frame(cx, now, ids)?;
         if read.is_pending() {
-            // What has been read may have been a question, and nothing else comes before it is answered.
+            // The framing may have to answer what has been read, before more comes.
             self.write(cx)?;
         }
         read.map(Ok)
     }
 
-    /// Our side is shut once all is written. Whether the peer answers does not matter any more.
+    /// Shuts our side once all is written. Does not wait for the peer to close its side.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         if !self.is_written() {
             return Poll::Pending;
@@ -271,7 +272,7 @@ impl<F: Framing> StreamConn<F> {
         Poll::Pending
     }
 
-    /// What has come in by UDP or in QUIC's datagrams.
+    /// The next datagram, by UDP or by QUIC.
     fn poll_datagrams(&mut self, cx: &mut Context<'_>, now: Instant, ids: &mut PeerIds) -> Poll<ConnEvent> {
         #[cfg(feature = "quic")]
         if let Some(quic) = &mut self.quic {
@@ -299,7 +300,7 @@ impl<F: Framing> StreamConn<F> {
         Poll::Pending
     }
 
-    /// What has come in by the stream; `None` at its end.
+    /// The next frame of the stream; `None` at its end.
     fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
@@ -333,8 +334,8 @@ impl<F: Framing> StreamConn<F> {
         }
     }
 
-    /// Writes what waits, closes our side, and waits for the peer to close its own: what it still says is thrown away, or the system
-    /// would reset the connection, and our final frames with it.
+    /// Writes what is queued, shuts our side, and waits for the peer to close its own. Bytes that still come in are discarded: unread bytes would
+    /// make the system reset the connection, and lose our final frames.
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.write(cx).is_err() {
             return Poll::Ready(());
@@ -377,7 +378,7 @@ impl<F: Framing> StreamConn<F> {
         }
     }
 
-    /// All that is queued. The memory of the batch before it is what the queue goes on with.
+    /// Takes all that is queued. The queue gets the memory of the batch before.
     fn next_batch(&mut self) -> WriteBatch {
         let mut spent = core::mem::take(&mut self.batch).into_memory();
         spent.clear();
@@ -386,7 +387,7 @@ impl<F: Framing> StreamConn<F> {
         batch
     }
 
-    /// The other side takes nothing now; an error if that has been so for too long.
+    /// The other side takes nothing now. An error if it has taken nothing for too long.
     fn stalls(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         if self.stall.goes_on(cx) {
             self.failed = Some(Failed::Stalled);
@@ -395,7 +396,7 @@ impl<F: Framing> StreamConn<F> {
         Ok(())
     }
 
-    /// Shakes hands, where the framing has to, before the session hears of the connection.
+    /// Does the framing's handshake, before the session hears of the connection.
     pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         loop {
             self.write(cx)?;
@@ -409,7 +410,7 @@ impl<F: Framing> StreamConn<F> {
                     return Poll::Ready(Err(FrameError::Handshake(expected).into()));
                 }
                 Progress::NeedMore(needed) => {
-                    // What the bytes so far have been answered with.
+                    // The framing may have to answer the bytes so far.
                     self.write(cx)?;
                     if ready!(self.fill(cx, needed.get()))? == 0 {
                         return Poll::Ready(Err(self.cause(Error::Closed)));
@@ -419,13 +420,13 @@ impl<F: Framing> StreamConn<F> {
         }
     }
 
-    /// Reads once, where `needed` bytes are missing. Returns how many bytes there were: 0 at the end.
+    /// Reads once, where `needed` bytes are missing. Returns how many bytes came in: 0 at the end of the stream.
     fn fill(&mut self, cx: &mut Context<'_>, needed: usize) -> Poll<Result<usize, Error>> {
         let filled = ready!(poll_fill(&mut self.stream, cx, &mut self.buffer, needed, usize::MAX));
         Poll::Ready(filled.map_err(|error| self.cause(error.into())))
     }
 
-    /// Why a connection ended with `error`.
+    /// Why a connection ended that has failed with `error`: the other side may speak TLS.
     fn cause(&self, error: Error) -> Error {
         if self.may_be_tls && is_tls_alert(self.buffer.unread()) { Error::SpeaksTls } else { error }
     }

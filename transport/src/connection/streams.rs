@@ -1,4 +1,4 @@
-//! Connections of a session's own making beside the one to its server: what it dials, and what connects to where it listens.
+//! Connections of a session beside the one to its server: those that it dials, and those that it accepts where it listens.
 
 use super::remote::socket_options;
 use super::settings::ConnectionSettings;
@@ -18,9 +18,9 @@ use core::time::Duration;
 use tokio::net::TcpStream;
 use voxwire_core::{DialId, Framing, Input, Instant, Lane, ListenId, PeerId, PeerIds, Via};
 
-/// How long the last of a closed connection may take.
+/// How long a closed connection may take to write what is queued.
 const LINGER: Duration = Duration::from_secs(2);
-/// How long to rest where accepting fails.
+/// How long to wait after accepting has failed.
 const REST: Duration = Duration::from_millis(50);
 /// Most connections at a time; further ones wait to be accepted.
 const MAX_STREAMS: usize = 256;
@@ -30,9 +30,9 @@ pub(super) struct Streams<F> {
     listeners: Vec<(ListenId, Listener)>,
     dialling: Vec<(DialId, Dialling)>,
     open: Vec<Open<F>>,
-    /// To be told: ports opened, or not.
+    /// Ports that were opened (or not, `None`), of which the session has not heard yet.
     told: Vec<(ListenId, Option<u16>)>,
-    /// Where the next look begins, so that no connection is left out.
+    /// The connection that is polled first next time, so that none starves.
     turn: usize,
     /// No connection is accepted until then.
     rest: Option<Instant>,
@@ -45,7 +45,7 @@ type Dialling = Pin<Box<dyn Future<Output = Result<NewStream, Error>> + Send>>;
 struct Open<F> {
     peer: PeerId,
     conn: StreamConn<F>,
-    /// The session closed it; what waits is being written, at most until then.
+    /// The session has closed it. What is queued is being written, until then at the latest.
     closing: Option<Instant>,
 }
 
@@ -56,7 +56,7 @@ pub(super) enum StreamEvent {
     DialFailed(DialId),
     Frame(PeerId, Lane, Range<usize>),
     Closed(PeerId),
-    /// Nothing that the session does not know.
+    /// Nothing of which the session has to hear.
     Quiet,
 }
 
@@ -99,7 +99,7 @@ impl<F: Framing> Streams<F> {
         self.dialling.push((id, Box::pin(within(limit, "connecting", connect((host, port))))));
     }
 
-    /// Takes a connection in.
+    /// Adds a new connection.
     fn add(
         &mut self,
         ids: &mut PeerIds,
@@ -135,19 +135,19 @@ impl<F: Framing> Streams<F> {
         open.map_or(&[], |open| open.conn.buffer.frame(range))
     }
 
-    /// When reading or accepting goes on that has been paused, or a connection is given up.
+    /// When a paused connection is read again, accepting goes on, or a closed connection is given up.
     pub(super) fn due(&self) -> Option<Instant> {
         let rest = self.rest.filter(|_| !self.listeners.is_empty());
         self.open.iter().filter_map(|open| open.closing.or(open.conn.paused_until)).chain(rest).min()
     }
 
-    /// Writes what waits on all of them; true if nothing is left.
+    /// Writes what is queued on all connections; true if nothing is left.
     pub(super) fn write(&mut self, cx: &mut Context<'_>) -> bool {
-        // One that fails ends by itself when it is looked at next.
+        // A connection that fails ends when it is polled next.
         self.open.iter_mut().all(|open| open.conn.write(cx).is_err() || open.conn.is_written())
     }
 
-    /// `framing`: for a connection that is new.
+    /// Finds the next event. `framing` makes the framing of a new connection.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -174,7 +174,7 @@ impl<F: Framing> Streams<F> {
         self.poll_open(cx, now, ids)
     }
 
-    /// A dialled connection is up, or is not.
+    /// The next result of dialling.
     fn poll_dialling(&mut self, cx: &mut Context<'_>) -> Poll<(DialId, Result<NewStream, Error>)> {
         for at in 0..self.dialling.len() {
             let Some((id, dialling)) = self.dialling.get_mut(at) else { continue };
@@ -185,11 +185,11 @@ impl<F: Framing> Streams<F> {
         Poll::Pending
     }
 
-    /// A connection to one of the listeners.
+    /// The next connection to one of the listeners.
     fn poll_accept(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<(ListenId, NewStream)> {
         for (id, listener) in &self.listeners {
             let Bound::Tcp(socket) = &listener.socket else { continue };
-            // Further connections wait to be accepted.
+            // Further connections wait in the system.
             if self.open.len() >= MAX_STREAMS || self.rest.is_some_and(|until| until > now) {
                 continue;
             }
@@ -197,7 +197,7 @@ impl<F: Framing> Streams<F> {
                 Poll::Pending => {}
                 Poll::Ready(Ok(accepted)) => return Poll::Ready((*id, accepted)),
                 Poll::Ready(Err(error)) => {
-                    // The system does not wake us for the next one then.
+                    // The system does not wake this task for the next connection after an error.
                     tracing::debug!(%error, "cannot accept");
                     self.rest = Some(now.saturating_add(REST));
                 }
@@ -238,7 +238,7 @@ impl<F: Framing> Streams<F> {
 }
 
 impl StreamEvent {
-    /// What the session learns, but for frames.
+    /// The input that this is for the session; `None` for frames, which need the buffer.
     pub(super) const fn input(&self) -> Option<Input<'static>> {
         Some(match self {
             Self::Listening(id, Some(port)) => Input::Listening { id: *id, port: *port },

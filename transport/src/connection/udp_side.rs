@@ -14,81 +14,79 @@ use tokio::net::UdpSocket;
 use tokio::task::coop;
 use voxwire_core::{Instant, Lane, PeerId, PeerIds};
 
-/// When to send a BIND again that the system did not take.
+/// How soon to send a BIND again that the system did not take.
 const SOON: Duration = Duration::from_millis(50);
 /// Largest datagram.
 const SIZE: usize = 2048;
-/// PINGs that a PONG may still answer: those of four seconds, so that a slow network is not taken for a dead one.
+/// The number of PINGs that a PONG may still answer: those of the last four seconds. So a slow network does not count as dead.
 const PROBES: usize = 8;
 
-/// PINGs in a row without an answer, and in `PATH_TIMEOUT`: then UDP is blocked.
+/// UDP is blocked after so many PINGs in a row without an answer, if there has been none for `PATH_TIMEOUT` either.
 const MISSED: usize = 3;
-/// A probe so much behind its time shows that this task did not run, and what has been received was not taken. Twice the delay of a timer
-/// (`grace::LATE`): a probe is sent when the task is polled for another reason.
+/// A probe that is sent so late shows that this task did not run: received datagrams have not been read. It is twice `grace::LATE`, because a
+/// probe has no timer of its own.
 const LATE_PROBE: Duration = Duration::from_millis(100);
-/// How long a server may leave all BINDs unanswered before UDP counts as blocked: six of them, half a second after each. Only those
-/// count that were made.
+/// How long a server may leave all BINDs unanswered before UDP counts as blocked: six BINDs, with half a second for each. Only BINDs that were
+/// sent count.
 const UNANSWERED: Duration = Duration::from_secs(3);
 
-/// Where the UDP side of a connection stands.
+/// The state of a connection's UDP side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UdpState {
-    /// The server is asked to bind the client's address: six times in 3 s, or for longer if it answers, or if this side does not run
-    /// meanwhile. What may be lost goes by TCP, or not at all without
-    /// [`TcpUdpSettings::fallback`].
+    /// The client asks the server to bind its UDP address. Without an answer this lasts for 3 s. Droppable frames go by TCP, or are dropped
+    /// without [`TcpUdpSettings::fallback`].
     Binding,
-    /// What may be lost goes by UDP.
+    /// Droppable frames go by UDP.
     Up,
-    /// The server has not answered by UDP in time, or does not any more. Voice goes as while binding. The client goes on asking,
-    /// twice a second.
+    /// The server has not answered by UDP, or has stopped answering. Droppable frames go as while binding. The client asks again twice a second.
     Blocked,
 }
 
-/// What a PING carries and its PONG repeats. Random, so that only what has seen the PING can answer it.
+/// The body of a PING, which its PONG repeats. It is random, so that only a host that has seen the PING can answer it.
 type Probe = [u8; 8];
 
 pub(super) struct UdpSide {
     socket: UdpSocket,
     server: SocketAddr,
-    /// Ways to others, if they are wanted; the socket is not connected then.
+    /// Direct paths, if they are wanted. The socket is not connected then.
     direct: Option<Direct>,
     tag: Tag,
     cookie: Cookie,
     state: UdpState,
     /// For how long in all the BINDs so far have been left unanswered.
     unanswered: Duration,
-    /// When a PING of ours was answered last. DATA proves only the direction from the server to us.
+    /// When a PING was last answered. DATA proves only that the client hears the server.
     proven: Instant,
     /// PINGs without an answer, oldest first.
     probes: VecDeque<Probe>,
     /// When to send a BIND or a PING next.
     next_probe: Instant,
-    /// PINGs go unanswered, or all BINDs so far. Believed once all that waits in the socket has been taken.
+    /// PINGs, or all BINDs so far, have no answer. It counts only after the socket has been read empty.
     silent: bool,
-    /// Nothing counts as missing before: this side has not looked for some time.
+    /// No answer counts as missing before then: this task did not run for some time.
     excused_until: Instant,
-    /// Datagrams taken in a row.
+    /// Datagrams read in a row.
     taken: u32,
     received: Box<[u8; SIZE]>,
     out: Vec<u8>,
-    /// Send by TCP what may be lost, where UDP is blocked.
+    /// Whether droppable frames go by TCP while UDP is blocked.
     pub(super) fallback: bool,
-    /// Frames that were not sent.
+    /// Droppable frames that were not sent.
     pub(super) dropped: u64,
 }
 
-/// What has come in, or happened.
+/// Something has come in, or happened.
 pub(super) enum UdpEvent {
     /// A frame, and where it is.
     Frame(Range<usize>),
-    /// On a direct path.
+    /// Something happened on a direct path.
     Direct(DirectEvent),
-    /// To be sent by TCP.
+    /// A control message is to be sent by TCP.
     Control(Control),
-    /// UDP has gone silent: the server is to learn of it by TCP.
+    /// The server does not answer PINGs any more. It is to be told so by TCP.
     Down,
-    /// The server has answered nothing so far.
+    /// The server has answered no BIND so far.
     Unanswered,
 }
 
@@ -128,12 +126,12 @@ impl UdpSide {
         self.state
     }
 
-    /// Where the server takes datagrams.
+    /// The server's UDP address.
     pub(super) const fn server(&self) -> SocketAddr {
         self.server
     }
 
-    /// The server has bound us.
+    /// The server has bound our address. True if it was not bound before.
     pub(super) fn bound(&mut self, now: Instant) -> bool {
         (self.proven, self.next_probe, self.silent) = (now, now, false);
         self.probes.clear();
@@ -151,13 +149,13 @@ impl UdpSide {
         self.received.get(range).unwrap_or(&[])
     }
 
-    /// Sends a frame directly.
+    /// Sends a frame on a direct path.
     pub(super) fn send_direct(&mut self, now: Instant, to: PeerId, lane: Lane, frame: &[u8]) {
         let Self { direct: Some(direct), socket, .. } = self else { return };
         direct.send(now, socket, to, lane, frame);
     }
 
-    /// The session refuses this path.
+    /// The session refuses a direct path.
     pub(super) fn refuse(&mut self, peer: PeerId, ids: &mut PeerIds, now: Instant) {
         self.direct.iter_mut().for_each(|direct| direct.refuse(peer, ids, now));
     }
@@ -167,7 +165,7 @@ impl UdpSide {
         self.direct.iter().flat_map(Direct::peers)
     }
 
-    /// What the server says of direct paths. Returns the one that is gone.
+    /// The server introduces another client, or says that one is gone. Returns the peer of a path that ends.
     pub(super) fn introduced(&mut self, control: Control, now: Instant) -> Option<PeerId> {
         let direct = self.direct.as_mut()?;
         match control {
@@ -178,7 +176,7 @@ impl UdpSide {
         None
     }
 
-    /// Sends a frame, or loses it.
+    /// Sends a frame, or drops it.
     pub(super) fn send(&mut self, frame: &[u8]) {
         if !self.send_datagram(datagram::DATA, frame) {
             self.dropped = self.dropped.saturating_add(1);
@@ -189,7 +187,7 @@ impl UdpSide {
         self.out.clear();
         self.out.extend(tcp_udp::head(kind, self.tag));
         self.out.extend_from_slice(body);
-        // A full socket, a network that is down for the moment: what may be lost is lost.
+        // With a full socket, or a network that is down, the frame is lost.
         let sent = if self.direct.is_some() {
             self.socket.try_send_to(&self.out, self.server)
         } else {
@@ -198,7 +196,7 @@ impl UdpSide {
         sent.is_ok()
     }
 
-    /// Asks the server for a sign of life.
+    /// Sends a PING.
     fn ping(&mut self) {
         let mut probe = Probe::default();
         if getrandom::fill(&mut probe).is_err() {
@@ -211,14 +209,14 @@ impl UdpSide {
         self.send_datagram(datagram::PING, &probe);
     }
 
-    /// Knocks or pings if it is time, and takes what has come in. What has not come in is noticed only after that, and not at
-    /// once after a stall: what is missing may still wait in the socket.
+    /// Sends a BIND or a PING if one is due, and reads the socket. Missing answers count only after that, and not at once after a stall: they may
+    /// still wait in the socket.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant, ids: &mut PeerIds) -> Poll<UdpEvent> {
         if now.saturating_duration_since(self.next_probe()) > LATE_PROBE {
             self.excused_until = now.saturating_add(EXCUSE);
         }
         if self.next_probe <= now {
-            // Registers the socket for sending, too: a fresh one takes nothing before.
+            // Registers the socket for sending, too: a new one takes nothing before that.
             let _ = self.socket.poll_send_ready(cx);
             self.next_probe = now.saturating_add(PROBE_INTERVAL);
             if self.is_up() {
@@ -231,13 +229,13 @@ impl UdpSide {
                     && self.unanswered >= UNANSWERED
                     && now >= self.excused_until;
                 let cookie = self.cookie;
-                // What the system does not take is tried again soon.
+                // A BIND that the system does not take is sent again soon.
                 let wait = if self.send_datagram(datagram::BIND, &cookie) { PROBE_INTERVAL } else { SOON };
                 self.next_probe = now.saturating_add(wait);
                 self.unanswered = self.unanswered.saturating_add(wait);
             }
         }
-        // A flood must not keep what is due from being done.
+        // A flood must not delay what is due.
         if self.taken < MAX_STEPS {
             if let Poll::Ready(event) = self.receive(cx, now, ids) {
                 self.taken = self.taken.saturating_add(1);
@@ -271,7 +269,7 @@ impl UdpSide {
             let mut buffer = ReadBuf::new(&mut self.received[..]);
             let from = match self.socket.poll_recv_from(cx, &mut buffer) {
                 Poll::Pending => return Poll::Pending,
-                // A refusal by the system is about what was sent, and shows as silence.
+                // An error here concerns a datagram that was sent. It shows as silence.
                 Poll::Ready(Err(_)) => continue,
                 Poll::Ready(Ok(from)) => from,
             };
@@ -290,7 +288,7 @@ impl UdpSide {
                     return Poll::Ready(UdpEvent::Frame(HEAD..HEAD.saturating_add(body.len())));
                 }
                 datagram::PONG => {
-                    // Each PING counts once; those before the answered one do not count any more.
+                    // Each PING is answered once. PINGs before the answered one count no more.
                     if let Some(at) = self.probes.iter().position(|probe| body == probe) {
                         self.probes.drain(..=at);
                         (self.proven, self.silent) = (now, false);

@@ -22,15 +22,15 @@ pub(super) struct Common {
     pub(super) quotas: Arc<Quotas>,
     /// Sources of plain UDP that the session has validated.
     pub(super) validated: AtomicUsize,
-    /// What partial frames hold.
+    /// The memory of partial frames.
     pub(super) partials: Partials,
-    /// Bytes held for what is queued or being written, on all connections.
+    /// Bytes that are queued or being written, on all connections.
     pub(super) queued: Arc<AtomicUsize>,
-    /// What QUIC may hold of all connections.
+    /// The memory that QUIC may hold, of all connections.
     #[cfg(feature = "quic")]
     pub(super) quic: crate::quic::QuicBudgets,
     pub(super) read_buffers: Pool<FrameBuf>,
-    /// For the beginning of a frame that has not come in whole.
+    /// Buffers for the beginning of a partial frame.
     pub(super) small_buffers: Pool<FrameBuf>,
     pub(super) write_buffers: Pool<Vec<u8>>,
     pub(super) counters: Counters,
@@ -53,7 +53,7 @@ pub(super) struct Counters {
     pub(super) handled: Histogram,
 }
 
-/// What the core counts for itself, under its lock: one frame may have thousands of addressees.
+/// What the core counts without atomics, under its lock: one frame may have thousands of addressees.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Traffic {
     pub(super) received_frames: u64,
@@ -75,7 +75,7 @@ impl Traffic {
 }
 
 impl Counters {
-    /// Shows what the core has counted. Called under its lock.
+    /// Copies the core's counts to where they can be read without the lock. Called under the core's lock.
     pub(super) fn publish(&self, traffic: &Traffic) {
         self.received_frames.0.store(traffic.received_frames, Relaxed);
         self.received_bytes.0.store(traffic.received_bytes, Relaxed);

@@ -14,10 +14,10 @@ use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use voxwire_core::{FrameError, FrameId, Framing, Instant, Lane};
 
-/// How often a peer may ask that does not take what it has been given, before it is closed.
+/// How many questions of a peer may stay unanswered because it does not take its answers. With one more it is closed.
 const MAX_UNANSWERED: u32 = 64;
 
-/// Keeps a total up to date of which one part has changed.
+/// Updates `total` after one of its parts has changed from `before` to `after`.
 pub(super) fn update_total(total: &AtomicUsize, before: usize, after: usize) {
     if after >= before {
         total.fetch_add(after.saturating_sub(before), Relaxed);
@@ -38,57 +38,58 @@ pub(super) struct State<F> {
     pub(super) queue: Queue,
     /// Wakes the connection's task.
     pub(super) waker: Option<Waker>,
-    /// Since when the peer has not taken all that it was given.
+    /// Since when the peer is blocked: it has not taken all that was written to it.
     pub(super) blocked_since: Option<Instant>,
-    /// How a peer on TCP takes what is sent to it. On the heap, because most connections have nothing queued.
+    /// How fast a blocked peer on TCP takes bytes. On the heap, because most connections have nothing queued.
     pub(super) stall: Option<Box<WriteStall>>,
     /// Bytes that the task has taken from the queue and not written yet.
     pub(super) writing: usize,
-    /// What is held for them alone.
+    /// Memory that is held for those bytes and for no other connection.
     pub(super) writing_memory: usize,
-    /// They themselves, while the task waits for the peer to take them. On the heap, because most connections wait for nothing.
+    /// Those bytes, while the task waits for the peer to take them. On the heap, because most connections wait for nothing.
     pub(super) parked: Option<Box<WriteBatch>>,
     /// The task waits for something to write, and not for the peer to take what is being written.
     pub(super) waiting_to_write: bool,
-    /// Write what is queued, and close: nothing more is read. On the heap, because most connections are not being closed.
+    /// The session has closed the connection. The task reads nothing more, writes what is queued, and ends. On the heap, because most
+    /// connections are not being closed.
     pub(super) closing: Option<Box<Closing>>,
-    /// How often the peer has asked since it last took something.
+    /// How many questions of the peer were not answered since it last took something.
     pub(super) unanswered: u32,
-    /// Close at once; and whether to reset the connection.
+    /// The connection ends at once; by a reset if true.
     pub(super) abort: Option<bool>,
-    /// The task was notified while it ran, and may have looked before.
+    /// The task was notified while it ran. It may have looked before that, so it must look again.
     pub(super) missed_wake: bool,
-    /// Nothing is read until then: the session's will.
+    /// Nothing is read until then: the session wants that.
     pub(super) paused_until: Option<Instant>,
-    /// Nothing is read until then: it has sent more than it may.
+    /// Nothing is read until then: the peer has sent more than `HubSettings::frames` allows.
     pub(super) throttled_until: Option<Instant>,
-    /// When the task is to be woken because something takes too long.
+    /// When the sweep wakes the task, because something takes too long.
     pub(super) deadline: Option<Instant>,
-    /// The largest frame that the session takes from this peer, where it has said so, in bytes; `u32::MAX` where it has not.
+    /// The largest frame that the session takes from this peer, in bytes; `u32::MAX` where the session has set none.
     max_frame: u32,
-    /// Probes that the peer cannot answer, behind what is queued.
+    /// Probes for which the peer cannot be asked. The session learns instead when all that is queued now has been written.
     pub(super) unwritten: u32,
-    /// The session knows that the peer takes nothing but answers.
+    /// The session has been told that the peer takes nothing but answers.
     answers_only: bool,
 }
 
 /// The session has closed a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Closing {
-    /// How long what is queued may take.
+    /// When the connection is reset, if not everything has been written by then.
     pub(super) until: Instant,
-    /// Which one it is of those that are being closed.
+    /// The connection's number among those that are being closed.
     pub(super) id: NonZeroU64,
 }
 
 /// Why a frame was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NotQueued {
-    /// Its connection has too much queued, or all together have more than can be made up for by closing others.
+    /// Too much is queued for its connection. Or all queues together hold more than the limit and an eighth.
     Overflow,
-    /// All connections together have.
+    /// All queues together hold more than the limit. Others may be closed, and the frame tried again.
     OverGlobalLimit,
-    /// It is reliable, and the stream cannot carry it to this peer.
+    /// The frame is reliable, and the stream cannot carry it to this peer.
     Unsendable,
 }
 
@@ -98,8 +99,12 @@ impl From<Overflow> for NotQueued {
     }
 }
 
-/// Whether a frame is queued for a connection that pays for it, where all together have more than `max_queued_total` queued. At the first
-/// try others are closed for it. What these hold is free only when their tasks have run: until then an eighth more is queued at most.
+/// Whether a frame is queued although all queues together hold more than `max_queued_total`. Its connection is one that pays
+/// ([`Load::refuses`]).
+///
+/// - At the first try (`again` is false) it is not: the caller closes other connections, and tries again.
+/// - At the second try it is, while all queues hold no more than an eighth over the limit. The memory of the closed connections is free only
+///   when their tasks have run.
 fn check_total(common: &Common, again: bool) -> Result<(), NotQueued> {
     if !again {
         Err(NotQueued::OverGlobalLimit)
@@ -152,20 +157,20 @@ impl<F: Framing> Conn<F> {
         on_quic
     }
 
-    /// What QUIC may keep of it if it ends now, in bytes; `None` where it is not on QUIC, or has ended.
+    /// Bytes that QUIC may keep of this connection if it ends now; `None` where it is not on QUIC, or has ended.
     #[cfg(feature = "quic")]
     pub(super) fn leaves(&self) -> Option<usize> {
         self.quic.as_ref()?.leaves()
     }
 
-    /// Sends a frame in a datagram of the connection's own. Returns how many frames were dropped; `None` if it cannot go that way.
+    /// Sends a frame in a QUIC datagram. Returns how many frames were dropped; `None` if the frame cannot go in a datagram.
     #[cfg(feature = "quic")]
     pub(super) fn send_datagram(&self, frame: &[u8]) -> Option<u64> {
         let quic = self.quic.as_ref()?;
         quic.send(frame).then(|| quic.take_dropped())
     }
 
-    /// What QUIC holds that has not arrived.
+    /// Bytes that QUIC holds because they have not arrived.
     fn lent(&self) -> usize {
         #[cfg(feature = "quic")]
         if let Some(quic) = &self.quic {
@@ -178,9 +183,10 @@ impl<F: Framing> Conn<F> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a frame. Returns how many were dropped, of the older ones or it itself. Where all connections together have too much queued, a
-    /// reliable frame for a connection that pays ([`Load::refuses`]) is refused at the first try. The caller then closes others, as far as
-    /// there are any, and tries `again`.
+    /// Queues a frame. Returns how many droppable frames were dropped; the frame itself may be one of them.
+    ///
+    /// While all queues together hold too much, a connection may have to pay for a reliable frame ([`Load::refuses`]). The first try then
+    /// returns [`NotQueued::OverGlobalLimit`]: the caller closes other connections, and tries `again`.
     pub(super) fn push(
         &self,
         common: &Common,
@@ -216,7 +222,7 @@ impl<F: Framing> Conn<F> {
             } else if load.shares(lane, frame.len()) {
                 queue.push_held(framing, frames.hold(id, frame, &common.queued))
             } else {
-                // A buffer of the pool is for those who give it back soon.
+                // A buffer of the pool is for connections that give it back soon.
                 let buffer = || if load.blocked { Vec::new() } else { common.write_buffers.take() };
                 queue.push(framing, lane, frame, load.burst(), buffer)
             }
@@ -225,8 +231,10 @@ impl<F: Framing> Conn<F> {
         Ok(state.queue.dropped.saturating_sub(dropped))
     }
 
-    /// Queues a control message. [`NotQueued::Overflow`] if the queue is over its limit; [`NotQueued::OverGlobalLimit`] if all queues together
-    /// are, this one holds much, and it is not tried `again`. One BOUND is enough until it has been taken.
+    /// Queues a control message of TCP + UDP. A second BOUND is not queued while the first one is.
+    ///
+    /// [`NotQueued::Overflow`] if the queue is over its limit. [`NotQueued::OverGlobalLimit`] at the first try if all queues together are over
+    /// theirs and this one holds much ([`Load::refuses_control`]).
     pub(super) fn push_control(
         &self,
         common: &Common,
@@ -250,14 +258,14 @@ impl<F: Framing> Conn<F> {
         Ok(())
     }
 
-    /// Queues what a connection begins with, as it is.
+    /// Queues the server's hello.
     pub(super) fn push_hello(&self, common: &Common, bytes: &[u8]) {
         // One is admitted, however long.
         let _ = self.lock().with_queue(&common.queued, |queue, _| queue.push_raw(bytes));
     }
 
-    /// Nothing is read any more, and the connection is closed once what is queued has been written, at `until` at the latest. Returns its
-    /// task, if it sleeps.
+    /// The session has closed the connection: its task reads nothing more, and ends once everything is written, or is reset at `until`.
+    /// Returns the task's waker, if the task sleeps.
     pub(super) fn begin_close(&self, until: Instant, id: NonZeroU64) -> Option<Waker> {
         let mut state = self.lock();
         state.closing = Some(Closing { until, id }.into());
@@ -265,7 +273,7 @@ impl<F: Framing> Conn<F> {
         state.notify()
     }
 
-    /// Bytes held for the connection, if it may be closed for what others have queued. `None` if it is being aborted.
+    /// Bytes held for the connection; `None` if it may not be closed to make room for others ([`Load::may_be_closed`]), or ends already.
     pub(super) fn queued_over_share(&self, common: &Common, little: usize) -> Option<usize> {
         let (state, lent) = (self.lock(), self.lent());
         let mut load = state.load(common);
@@ -276,13 +284,13 @@ impl<F: Framing> Conn<F> {
         (load.may_be_closed(all, little) && state.abort.is_none()).then_some(all)
     }
 
-    /// The peer takes nothing since `now`.
+    /// The peer is blocked since `now`.
     #[cfg(test)]
     pub(super) fn block(&self, now: Instant) {
         self.lock().blocked_since = Some(now);
     }
 
-    /// Forgets what is queued, and has the connection reset. Returns what is still held for it until its task has seen that.
+    /// Forgets what is queued, and has the connection reset. Returns the bytes that are held until its task has run.
     pub(super) fn reset(&self, common: &Common, wakers: &mut Vec<Waker>) -> usize {
         let left = self.discard(common);
         wakers.extend(self.end(true));
@@ -303,7 +311,8 @@ impl<F: Framing> Conn<F> {
         left
     }
 
-    /// Whether the connection has ended under a session that lets it wait. What was sent before still counts where it only sent too fast.
+    /// Whether a connection on QUIC has ended while nothing is read from it. False while reading is paused for no other reason than that the
+    /// peer sent too fast: what it sent before it ended is still read.
     pub(super) fn is_over(&self) -> bool {
         #[cfg(feature = "quic")]
         if let Some(quic) = &self.quic {
@@ -315,8 +324,10 @@ impl<F: Framing> Conn<F> {
         false
     }
 
-    /// Whether the peer has taken nothing for `limit` of what is queued for it; on QUIC, acknowledged nothing of what was sent. On TCP true
-    /// for the second time that it is found so, and not by a sweep that is `late`: its task may not have had the time to write.
+    /// Whether the peer is stuck: it has taken nothing of what is queued for `limit`; on QUIC, it has acknowledged nothing.
+    ///
+    /// It has to be found so by two sweeps in a row. On TCP a sweep that is `late` does not count: this process did not run, so the
+    /// connection's task may not have had the time to write.
     pub(super) fn confirm_stuck(&self, limit: Option<Duration>, now: Instant, late: bool) -> bool {
         let Some(limit) = limit else { return false };
         #[cfg(feature = "quic")]
@@ -328,7 +339,7 @@ impl<F: Framing> Conn<F> {
         state.stall.as_mut().is_some_and(|stall| !aborted && stall.confirm_stuck(limit, now, late))
     }
 
-    /// Whether the peer goes on with a handshake that it has been through.
+    /// Whether the peer on QUIC sends handshake data without end.
     pub(super) fn is_never_ready(&self) -> bool {
         #[cfg(feature = "quic")]
         if let Some(quic) = &self.quic {
@@ -337,14 +348,14 @@ impl<F: Framing> Conn<F> {
         false
     }
 
-    /// Ends the connection at once, by a reset if that is wanted: nothing of it lingers in the system then. Returns its task, if it sleeps.
+    /// Ends the connection at once. With `reset` the system keeps nothing of it. Returns the task's waker, if the task sleeps.
     pub(super) fn end(&self, reset: bool) -> Option<Waker> {
         let mut state = self.lock();
         state.abort = Some(reset);
         state.notify()
     }
 
-    /// The task's waker, if it has been waiting for too long.
+    /// The task's waker, if something has taken too long for its connection.
     pub(super) fn sweep(&self, now: Instant) -> Option<Waker> {
         let mut state = self.lock();
         let due = [state.deadline, state.stall.as_ref().and_then(|stall| stall.ends_at())];
@@ -353,7 +364,7 @@ impl<F: Framing> Conn<F> {
 }
 
 impl<F: Framing> State<F> {
-    /// Changes the queue, and the total of all connections with it. What overflows counts, too, until the connection is gone.
+    /// Changes the queue, and the total of all queues with it. A queue over its limit counts until its connection is gone.
     fn with_queue<R>(
         &mut self,
         total: &AtomicUsize,
@@ -365,15 +376,15 @@ impl<F: Framing> State<F> {
         result
     }
 
-    /// The task, if it waits for something to write.
+    /// The task's waker, if the task waits for something to write.
     fn take_writer(&mut self) -> Option<Waker> {
         if self.waiting_to_write { self.waker.take() } else { None }
     }
 
-    /// What is queued, and how the peer takes it.
+    /// How much is queued, and whether the peer takes it.
     fn load(&self, common: &Common) -> Load {
         let settings = &common.settings;
-        // The clock is read only where it matters.
+        // The clock is read only for a blocked peer.
         let slow = self
             .blocked_since
             .is_some_and(|since| common.clock.now() > since.saturating_add(settings.slow_after));
@@ -386,13 +397,13 @@ impl<F: Framing> State<F> {
         }
     }
 
-    /// The session wants to hear more, even if it paused before; what we have against that stands. Returns whom to wake.
+    /// Ends the session's own pause. A pause of the transport's (`throttled_until`) stays. Returns the task's waker, if the task sleeps.
     pub(super) fn resume(&mut self) -> Option<Waker> {
         self.paused_until = None;
         self.notify()
     }
 
-    /// Sets the largest frame. Returns whom to wake, if that is awaited.
+    /// Sets the largest frame that the session takes. Returns the task's waker, if the framing waits for that and the task sleeps.
     pub(super) fn set_max(&mut self, max: usize) -> Option<Waker> {
         let waiting = self.framing.is_waiting();
         self.framing.set_max(max);
@@ -400,13 +411,13 @@ impl<F: Framing> State<F> {
         if waiting { self.notify() } else { None }
     }
 
-    /// The task has to look again. Returns it if it sleeps.
+    /// The task has to look again. Returns its waker, if it sleeps.
     fn notify(&mut self) -> Option<Waker> {
         self.missed_wake = true;
         self.waker.take()
     }
 
-    /// The task goes to sleep, unless something has been said since it looked.
+    /// The task goes to sleep, unless it was notified since it looked.
     pub(super) fn sleep(&mut self, cx: &Context<'_>) {
         if core::mem::take(&mut self.missed_wake) {
             cx.waker().wake_by_ref();
@@ -419,7 +430,7 @@ impl<F: Framing> State<F> {
         self.paused_until = self.paused_until.max(Some(until));
     }
 
-    /// The largest frame that the session takes from this peer; `usize::MAX` where it has not said so.
+    /// The largest frame that the session takes from this peer; `usize::MAX` where the session has set none.
     pub(super) fn max_frame(&self) -> usize {
         if self.max_frame == u32::MAX {
             usize::MAX
@@ -438,8 +449,8 @@ impl<F: Framing> State<F> {
         self.framing.answers_only() && !core::mem::replace(&mut self.answers_only, true)
     }
 
-    /// Queues the question whether the peer has read all that waits before it; or, where it cannot be asked, notes that the session is to
-    /// learn when all of that is written. Returns whom to wake.
+    /// Asks the peer, behind what is queued, to answer once it has read all of that. A peer that cannot be asked is not: the session learns
+    /// when all of it has been written. Returns the waker of a task that waits for something to write.
     pub(super) fn probe(&mut self, total: &AtomicUsize) -> Result<Option<Waker>, NotQueued> {
         let mut question = Vec::new();
         if !self.framing.probe() || self.framing.take_pending(&mut question) == 0 {
@@ -450,7 +461,8 @@ impl<F: Framing> State<F> {
         Ok(self.take_writer())
     }
 
-    /// Queues what the framing has to say; nothing to a peer that does not take what it is given, which may ask for more only so often.
+    /// Queues what the framing has to say. A peer that does not take its answers ([`Load::refuses_answers`]) gets none. It may ask
+    /// [`MAX_UNANSWERED`] times; with one more question this is an error.
     pub(super) fn push_pending(&mut self, common: &Common) -> Result<(), FrameError> {
         const REFUSED: FrameError = FrameError::Handshake("a peer that takes the answers to its commands");
         if self.load(common).refuses_answers() {

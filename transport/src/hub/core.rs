@@ -1,4 +1,4 @@
-//! The session, its handler and its peers: one task at a time works on them.
+//! The session, its handler and its peers, behind one lock: one task at a time works on them.
 
 use super::common::{Common, Traffic};
 use super::conn::Conn;
@@ -16,7 +16,7 @@ use voxwire_core::{
     Session, Via,
 };
 
-/// What the session wants of the driver beside its peers. The timer task does it, in order: the session is locked where it comes up.
+/// A port or a connection that the session asks for. The timer task carries it out, in order: the session is locked where it asks.
 #[derive(Debug)]
 pub(super) enum DriverRequest {
     Dial { id: DialId, host: String, port: u16 },
@@ -26,19 +26,19 @@ pub(super) enum DriverRequest {
 
 /// Why no more frames were handed to the session.
 pub(super) enum ReadStatus {
-    /// None is whole; so many bytes are missing at least.
+    /// No frame is whole. At least so many bytes are missing.
     NeedMore(usize),
-    /// The next one has to wait until the session says how large it may be.
+    /// The framing waits until the session says how large the next frame may be.
     Waiting,
-    /// Reading has to pause, or has ended; there may be more in the buffer.
+    /// Reading pauses, or has ended. There may be more frames in the buffer.
     Stopped,
 }
 
-/// Which peer a connection was accepted for that makes the session close others.
+/// The new connection for which the session closes other peers, to make room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Newcomer {
     Peer(PeerId),
-    /// It has not come in.
+    /// The session does not know it yet.
     Unknown,
 }
 
@@ -46,13 +46,13 @@ pub(super) struct Core<S: Session> {
     pub(super) session: S,
     handler: Box<dyn Handler<S> + Send>,
     pub(super) peers: Peers<S::Framing>,
-    /// An input is being handled for which the session may close peers to make room: these are reset.
+    /// Set while an input is handled for which the session may close peers to make room. Those peers are reset.
     newcomer: Option<Newcomer>,
     pub(super) traffic: Traffic,
     /// What the timer task waits for.
     pub(super) armed: Option<Instant>,
     pub(super) requests: Vec<DriverRequest>,
-    /// Ports opened for the session: ends their accepting.
+    /// The tasks that accept on ports opened for the session.
     pub(super) ports: BTreeMap<ListenId, AbortHandle>,
 }
 
@@ -70,7 +70,7 @@ impl<S: Session> Core<S> {
         }
     }
 
-    /// Hands an input to the session, and carries out what the session wants then.
+    /// Hands an input to the session, and carries out its outputs.
     pub(super) fn input(&mut self, common: &Common, now: Instant, input: Input<'_>) {
         let newcomer = match input {
             Input::Opened { peer, via: Via::Accepted, .. } => Some(Newcomer::Peer(peer)),
@@ -79,17 +79,17 @@ impl<S: Session> Core<S> {
         self.input_for(common, now, newcomer, input);
     }
 
-    /// The same, where peers may be closed to make room for a newcomer.
+    /// The same, for an input for which the session may close peers to make room for a `newcomer`.
     fn input_for(&mut self, common: &Common, now: Instant, newcomer: Option<Newcomer>, input: Input<'_>) {
         self.newcomer = newcomer;
         self.handle(now, input);
         self.flush(common);
         self.newcomer = None;
-        // Timers fire in a task of their own, when what waits has been read.
+        // Timers fire in the timer task, after received data has been read.
         self.deferred(common, now);
     }
 
-    /// Carries out what the session wants, and hands in what it has put off and whose turn has come.
+    /// Carries out the session's outputs, and hands in the inputs that it has put off and takes now.
     pub(super) fn settle(&mut self, common: &Common, now: Instant) {
         self.flush(common);
         self.deferred(common, now);
@@ -122,7 +122,7 @@ impl<S: Session> Core<S> {
         }
     }
 
-    /// Tells the events that wait, without firing a timer.
+    /// Tells the application the events that wait, without firing a timer.
     pub(super) fn tell_events(&mut self, common: &Common, now: Instant) {
         while is_event(self.session.poll_timeout()) {
             self.fire(now);
@@ -143,7 +143,7 @@ impl<S: Session> Core<S> {
         }
     }
 
-    /// Hands in what the session has put off and whose turn has come. False if there was nothing.
+    /// Hands in the inputs that the session has put off and takes now. False if there are none.
     fn deferred(&mut self, common: &Common, now: Instant) -> bool {
         let mut some = false;
         while let Some(deferred) = self.session.take_deferred() {
@@ -154,7 +154,8 @@ impl<S: Session> Core<S> {
         some
     }
 
-    /// Carries out what the session wants. A connection that cannot take its frames is closed, which can make the session want more.
+    /// Carries out the session's outputs. A connection that cannot take its frames is closed. The session hears of that, and may have more
+    /// outputs then.
     pub(super) fn flush(&mut self, common: &Common) {
         loop {
             let closed = self.route(common);
@@ -166,7 +167,7 @@ impl<S: Session> Core<S> {
         }
     }
 
-    /// Takes the session's outputs. Returns the peers that it closes: what it sends to them comes first.
+    /// Carries out the session's outputs, but for `Output::Close`. Returns the peers to be closed: frames for them are queued first.
     fn route(&mut self, common: &Common) -> Vec<PeerId> {
         let (mut closed, mut done, mut now) = (Vec::new(), 0_usize, None);
         for output in self.session.outputs() {
@@ -230,14 +231,15 @@ impl<S: Session> Core<S> {
         Some((peer, conn))
     }
 
-    /// The task of a connection has ended: the session learns of it, unless it closed the connection itself.
+    /// The task of a connection has ended. The session learns of that, unless it closed the connection itself.
     pub(super) fn ended(&mut self, common: &Common, now: Instant, peer: PeerId, conn: &Conn<S::Framing>) {
         if self.peers.ended(common, peer, conn) {
             self.input(common, now, Input::Closed { peer });
         }
     }
 
-    /// A stream cannot be followed any further: for the session it is closed, and it is once what is queued has been written.
+    /// A stream cannot be cut into frames any further. The session learns that the peer is gone; the connection ends once everything that is
+    /// queued has been written.
     pub(super) fn stream_broken(&mut self, common: &Common, now: Instant, peer: PeerId) {
         if self.peers.conn(peer).is_some() {
             self.peers.close(common, peer);
@@ -245,8 +247,8 @@ impl<S: Session> Core<S> {
         }
     }
 
-    /// The hub ends: the session says goodbye, and what it has not closed then is closed. Returns how many connections there were, without
-    /// those that have not finished a handshake, which are reset, and those that have not logged in.
+    /// The hub ends. Connections that have not finished a handshake are reset. The session says goodbye, and connections that it leaves open
+    /// are closed. Returns how many connections there were, without those that were reset and those that have not logged in.
     pub(super) fn begin_drain(&mut self, common: &Common, now: Instant) -> usize {
         let unready = self.peers.on_streams().filter(|(_, conn)| !conn.lock().framing.is_ready());
         let unready: Vec<PeerId> = unready.map(|(peer, _)| peer).collect();
@@ -263,8 +265,8 @@ impl<S: Session> Core<S> {
         told
     }
 
-    /// Resets the first peer on QUIC that is worth less than a new one; if one of the first leaves little behind in QUIC's hands, that
-    /// one. False if there is none.
+    /// Resets a peer on QUIC to make room for a new one: of the first evictable peers ([`Session::evictable`]) one for which QUIC keeps little
+    /// memory, otherwise the first. False if there is none.
     #[cfg(feature = "quic")]
     pub(super) fn evict_on_quic(&mut self, common: &Common, now: Instant) -> bool {
         const LOOKED_AT: usize = 16;
@@ -277,7 +279,7 @@ impl<S: Session> Core<S> {
         true
     }
 
-    /// Resets the first connection that is worth less than a new one. False if there is none.
+    /// Resets the first evictable connection ([`Session::evictable`]). False if there is none.
     pub(super) fn evict_first(&mut self, common: &Common, now: Instant) -> bool {
         let peers = &self.peers;
         let Some(first) = self.session.evictable().find(|peer| peers.conn(*peer).is_some()) else {
@@ -287,7 +289,7 @@ impl<S: Session> Core<S> {
         true
     }
 
-    /// Resets a peer, of which the session hears, and the connections that carry its calls.
+    /// Resets a peer, and with it the connections that carry its calls. The session hears of that.
     fn evict(&mut self, common: &Common, now: Instant, peer: PeerId) {
         self.peers.reset(common, peer);
         self.input_for(common, now, Some(Newcomer::Unknown), Input::Closed { peer });
@@ -346,11 +348,11 @@ impl<S: Session> Core<S> {
         }
     }
 
-    /// Hands on what one call has received on a UDP socket.
+    /// Hands to the session the datagrams that one system call has received on a UDP socket.
     pub(super) fn datagrams(&mut self, common: &Common, now: Instant, socket: usize, received: &Received) {
         let udp = common.sockets.get(socket);
         let plain = udp.is_some_and(Udp::is_plain);
-        // Sockets at one address are one to the peers; what is sent now goes through the one of this task.
+        // Peers see all sockets at one address as one. What is sent now goes through the socket of this task.
         let group = udp.map_or(socket, |udp| udp.group);
         self.peers.batch.send_through(group, socket);
         for (bytes, from) in received.iter() {
@@ -363,18 +365,18 @@ impl<S: Session> Core<S> {
         self.settle(common, now);
     }
 
-    /// A datagram of a peer on plain UDP, whole and as it is.
+    /// A datagram of a source of plain UDP. It is a frame.
     fn plain_datagram(&mut self, common: &Common, now: Instant, from: (usize, Path), bytes: &[u8]) {
         let known = self.peers.udp_peer(from);
         let Some(peer) = known.or_else(|| self.new_udp_peer(common, now, from)) else { return };
         if self.peers.receive_udp(common, now, peer, from.1) {
             self.handle(now, Input::Frame { peer, lane: Lane::Droppable, bytes });
-            // At once: of a peer that the session forgets it must not hear again.
+            // At once, because the session must not hear again of a peer that it closes now.
             self.flush(common);
         }
     }
 
-    /// A source that is not known. `None` if the session refuses it.
+    /// A new source of plain UDP becomes a peer. `None` if the session refuses it.
     fn new_udp_peer(&mut self, common: &Common, now: Instant, from: (usize, Path)) -> Option<PeerId> {
         let gate = common.sockets.get(from.0).and_then(|udp| udp.gate.as_ref());
         if gate.is_some_and(|gate| !gate.lets_in(from.1.remote.ip())) {

@@ -1,7 +1,7 @@
-//! How many handshakes of QUIC, and large ones of TLS, go on at a time, in all and of one source.
+//! Places for handshakes: how many of QUIC, and how many large ones of TLS, go on at a time.
 //!
-//! A source has an eighth of the places: one that takes up all of its own keeps no other out. Where there is none left, the one that
-//! has gone on for longest gives way, if that is longer than it takes.
+//! One source has at most an eighth of the places, so it keeps no other source out. Where no place is left, the oldest handshake loses its
+//! place to a new one, if it has gone on for longer than [`ENTERING`].
 
 use super::quotas::ENTERING;
 use crate::source_counts::SourceCounts;
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use voxwire_core::Instant;
 
-/// One source may have one place in so many.
+/// One source may have this part of the places: an eighth.
 const ONE_SOURCE: usize = 8;
 
 /// The places, and who has them.
@@ -31,13 +31,13 @@ struct Taken {
 
 #[derive(Debug)]
 struct Handshake {
-    /// Its source; none where the address stands for many people.
+    /// Its source; `None` for an exempt address (`HubSettings::payer`).
     payer: Option<IpAddr>,
     since: Instant,
     sent_away: Arc<Notify>,
 }
 
-/// A place. It is free again when this is dropped, or taken by another handshake already.
+/// A place for a handshake, until this is dropped. Another handshake may take the place before that: see [`lost`](Self::lost).
 #[derive(Debug)]
 pub(super) struct Place {
     handshakes: Arc<Handshakes>,
@@ -54,14 +54,14 @@ impl Handshakes {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place for a handshake of the source `payer`, where need be that of one that has stalled; `None` where there is none. An
-    /// address that stands for many people, which pays for none, may have all of them.
+    /// Takes a place for a handshake of the source `payer`. Where none is free, takes it from a handshake that has stalled. `None` if there is
+    /// no such one. Exempt addresses (`payer` is `None`) may have all places.
     pub(super) fn take(self: &Arc<Self>, payer: Option<IpAddr>, now: Instant) -> Option<Place> {
         let mut taken = self.lock();
         let full = taken.by_source.is_full(payer, (self.places / ONE_SOURCE).max(1));
         if full || taken.by_age.len() >= self.places {
             let stalled = |handshake: &Handshake| handshake.since.saturating_add(ENTERING) <= now;
-            // A source that has all of its places makes room for itself.
+            // A source that has all of its places loses one of its own.
             let mut oldest = taken.by_age.iter().filter(|(_, other)| !full || other.payer == payer);
             let number = *oldest.next().filter(|(_, oldest)| stalled(oldest))?.0;
             taken.remove(number)?.sent_away.notify_one();

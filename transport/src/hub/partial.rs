@@ -1,7 +1,7 @@
 //! The memory of frames that have not come in whole.
 //!
-//! A connection may hold 2 KiB ([`OWN`]) of such a frame. For more it asks ([`Partials::ask`]). It gets all that the frame may need at once,
-//! or nothing. So no frame holds a part of what another one of its class waits for.
+//! A connection may hold 2 KiB ([`OWN`]) of such a frame. For more it asks ([`Partials::ask`]). It gets all the memory that the frame may need
+//! at once, or none. So no frame that waits holds memory for which another frame of its class waits.
 //!
 //! There are three size classes. Each has a share of [`HubSettings::partial_frames`](super::HubSettings::partial_frames):
 //!
@@ -11,15 +11,15 @@
 //! | 1 | up to 1 MiB | a quarter | a sixteenth | 0.5 s | 1 s |
 //! | 2 | more | half | a quarter | 1 s | 1 s |
 //!
-//! Where a share is taken, frames wait for it. [`turns`] says which is next. While a frame waits, another of its class loses its memory, and
-//! with it its connection,
+//! Where a share is used up, frames wait for it. [`turns`] says which is next. While a frame waits, another frame of its class loses its memory,
+//! and its connection is closed,
 //!
 //! - if nothing of it has come in for the time in the last column;
 //! - if it comes in at less than 256 KiB/s ([`PACE`]) and half the rate of the frame that waits;
 //! - if it comes in so slowly that it would not end in nine tenths of [`HubSettings::partial_wait`](super::HubSettings::partial_wait).
 //!
-//! Within the grace time it loses nothing, unless its source holds more than one source may. The time in which the hub did not read it does
-//! not count as silence, for some seconds.
+//! A frame loses nothing within its grace time, unless its source holds more than one source may. For some seconds, time in which the hub does
+//! not read a connection does not count as silence.
 
 mod turns;
 
@@ -38,18 +38,19 @@ pub(super) const OWN: usize = 2048;
 const CLASSES: [usize; 2] = [64 * 1024, 1024 * 1024];
 /// How long a frame keeps what it has been granted, by class.
 const GRACE: [Duration; 3] = [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1)];
-/// How often a frame that waits asks again.
+/// How soon a frame that waits asks again, even if it is not woken.
 pub(super) const AGAIN: Duration = Duration::from_millis(100);
-/// How long a frame that was found silent or slow may still turn out not to be: after a stall of the hub its task runs before the system
-/// has told of what has come in.
+/// How long a frame that was found silent or slow keeps its memory: after a stall of the hub, its task may run before the system has told of
+/// the data that has come in.
 const LOOKS: Duration = Duration::from_millis(50);
 /// The silence after which a frame gives way to one that waits, by class.
 const STALL: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(1)];
-/// How long after it was asked to give way a frame that the hub does not read has to go. Its task does not run to do so itself.
+/// A frame that the hub does not read loses its memory so long after it was asked to give way. (Its task does not run, so it cannot give way
+/// itself.)
 const CALLED: Duration = Duration::from_secs(1);
 /// A frame that was spared because the hub did not read it is spared again after this time at the earliest.
 const SPARED_AGAIN: Duration = Duration::from_secs(60);
-/// How long a frame that waits, or that the hub does not read, keeps what it holds of the class that others wait for.
+/// How long a frame that waits for more, or that the hub does not read, does not count as silent.
 const HOLDING: Duration = Duration::from_secs(5);
 /// A frame that comes in faster than this, in bytes per second, is never too slow beside another one.
 const PACE: u64 = 256 * 1024;
@@ -58,10 +59,10 @@ const PACE: u64 = 256 * 1024;
 #[derive(Debug)]
 pub(super) struct Partials {
     all: usize,
-    /// A frame has to come in so fast that it ends in this time, while another one waits.
+    /// While another frame waits, a frame has to come in so fast that it would be whole in this time.
     whole: Duration,
     books: Mutex<Books>,
-    /// More than half of the share of small frames is taken: no connection reads more at a time than it may hold without asking.
+    /// More than half of the share of small frames is used: each connection reads no more at a time than it may hold without asking.
     scarce: AtomicBool,
 }
 
@@ -77,25 +78,25 @@ struct Books {
 
 #[derive(Debug)]
 struct Held {
-    /// The source that pays for it: none where the address stands for many people.
+    /// The source that pays for it; `None` for an exempt address (`HubSettings::payer`).
     payer: Option<IpAddr>,
     class: usize,
     bytes: usize,
     granted: Instant,
     received: usize,
-    /// The frame's length is known, and is `bytes`. Otherwise that is what it may grow to.
+    /// The frame's length is known: it is `bytes`. Otherwise the frame may grow to `bytes`.
     known: bool,
-    /// We do not read it at present.
+    /// The hub does not read the connection at present.
     unread: bool,
     /// How long there was nothing to read, in all.
     idle: Duration,
     /// Since when there is nothing to read.
     quiet: Option<Instant>,
-    /// Until then its silence does not count: the hub does not read it.
+    /// Until then its silence does not count, because the hub does not read it.
     spared: Instant,
-    /// Since when it has been asked to give way: unless there is something to read after all, it has to go.
+    /// Since when it is asked to give way. It does, unless there is data to read after all.
     called: Option<Instant>,
-    /// Since when it has been too slow, whenever it was looked at.
+    /// Since when it has been found too slow, at each look.
     slow_since: Option<Instant>,
     waker: Waker,
 }
@@ -104,11 +105,11 @@ struct Held {
 #[derive(Debug)]
 pub(super) struct Reservation {
     payer: Option<IpAddr>,
-    /// 0: has not asked yet.
+    /// 0 until it asks for the first time.
     id: u64,
     granted: usize,
     waits: Option<Waits>,
-    /// Until when it does not give way because the hub does not read it, even if frames end meanwhile.
+    /// Until when the connection's silence does not count because the hub does not read it. It outlasts single frames.
     spared: Option<Instant>,
 }
 
@@ -120,16 +121,16 @@ struct Waits {
     since: Instant,
 }
 
-/// What one gets.
+/// Memory that is granted to a frame.
 struct Grant {
     bytes: usize,
     progress: FrameProgress,
     unread: bool,
-    /// It has waited.
+    /// The clocks of the moment when it began to wait; `None` if it did not wait.
     began: Option<Began>,
 }
 
-/// A frame that needs room.
+/// A frame that asks for memory.
 #[derive(Debug, Clone, Copy)]
 struct Asks {
     id: u64,
@@ -149,7 +150,7 @@ pub(super) struct FrameProgress {
 }
 
 impl Reservation {
-    /// Of a connection whose source is `payer`; `None` where its address stands for many people.
+    /// For a connection whose source is `payer`; `None` for an exempt address.
     pub(super) const fn new(payer: Option<IpAddr>) -> Self {
         Self { payer, id: 0, granted: 0, waits: None, spared: None }
     }
@@ -163,7 +164,7 @@ impl Reservation {
         self.granted.max(OWN)
     }
 
-    /// We do not read it. Until when nothing is made of that: for a while, once in some time.
+    /// The hub stops reading the connection. Returns until when its silence does not count: for [`HOLDING`], once in [`SPARED_AGAIN`].
     fn spare(&mut self, now: Instant) -> Instant {
         match self.spared {
             Some(until) if until.saturating_add(SPARED_AGAIN) > now => until,
@@ -188,13 +189,13 @@ const fn class(bytes: usize) -> usize {
     }
 }
 
-/// What all frames of a class may hold together, of `all`: half of it the largest, a quarter each of the others.
+/// How much of `all` the frames of a class may hold together: half for the largest class, a quarter for each of the others.
 const fn share(all: usize, class: usize) -> usize {
     if class == 2 { all / 2 } else { all / 4 }
 }
 
-/// What frames of a class may hold together that come from one source: a quarter of the budget for large ones, so that a few fit, and a
-/// quarter of the share for each of the others.
+/// How much of `all` the frames of a class may hold together that come from one source: for the largest class a quarter of `all`, so that a few
+/// frames fit; for each of the others a quarter of its share.
 const fn source_limit(all: usize, class: usize) -> usize {
     if class == 2 { all / 4 } else { share(all, class) / 4 }
 }
@@ -221,9 +222,9 @@ impl Partials {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How much to ask for, for a frame of at least `total` bytes: all of it where its length is known, and otherwise as much as it may
-    /// grow to within its class, or two that grow would each hold what the other one waits for. A framing may take some frames that are
-    /// longer than the session's `max_frame`.
+    /// How much memory to ask for, for a frame of at least `total` bytes. Where its length is `known`, that is `total`. Otherwise it is as much as
+    /// the frame may grow to within its class: of two frames that grow step by step, each would hold memory for which the other waits. A framing
+    /// may take some frames that are longer than the session's `max_frame`.
     pub(super) fn demand(&self, total: usize, known: bool, max_frame: usize) -> usize {
         if known {
             return total;
@@ -243,18 +244,17 @@ impl Partials {
         most.max(total)
     }
 
-    /// Whether to read no more at a time than may be held without asking.
+    /// Whether connections read no more at a time than they may hold without asking.
     pub(super) fn is_scarce(&self) -> bool {
         self.scarce.load(Relaxed)
     }
 
-    /// What is held in all.
+    /// Bytes held, of all classes.
     pub(super) fn used(&self) -> usize {
         self.books().turns.iter().map(Turns::used).sum()
     }
 
-    /// Asks for `bytes` for one frame. False: not now. The waker is woken when it is worth asking again, which is also to be
-    /// done now and then without that.
+    /// Asks for `bytes` for one frame. False if it has to wait. The caller asks again when the waker is woken, and every [`AGAIN`].
     pub(super) fn ask(
         &self,
         reservation: &mut Reservation,
@@ -277,7 +277,7 @@ impl Partials {
         let holds = books.holds(reservation.id, class);
         let (source, waiter) = (reservation.source(), Waiter { holds, bytes, waker: waker.clone() });
         let Some(turns) = books.turns.get_mut(class) else { return false };
-        // There will never be room for more.
+        // A frame larger than the budget never fits.
         let fits = bytes <= self.all;
         let alone = turns.is_empty();
         let is_next = if !fits {
@@ -302,11 +302,11 @@ impl Partials {
         false
     }
 
-    /// Whether there is room for what `waiter` waits for, if need be because others lose theirs. `alone`: no other frame waits.
+    /// Whether there is room for the frame of `waiter`. If not, takes memory from frames that may lose it. `alone`: no other frame waits.
     fn make_room(&self, books: &mut Books, asks: &Asks, waiter: &Waiter, alone: bool, now: Instant) -> bool {
         let class = asks.class;
         let others = books.turns.get(class).map_or(0, Turns::used).saturating_sub(waiter.holds);
-        // The first frame may be as large as the whole budget.
+        // A frame may be larger than its share, up to the whole budget, if no other of its class holds memory.
         let lacking = others.saturating_sub(share(self.all, class).saturating_sub(waiter.bytes));
         if lacking == 0 {
             return true;
@@ -317,8 +317,8 @@ impl Partials {
         books.reclaim(asks, lacking, (source_limit(self.all, class), self.whole), now)
     }
 
-    /// Enters what is held already, whether there is room for it or not: a little that has come in with other things. `unread` where it
-    /// is we who do not go on: for some time no connection is closed for that.
+    /// Enters memory that is held already, whether there is room or not: the rest of a read, after whole frames were taken out of it. `unread`: it
+    /// is the hub that does not read on.
     pub(super) fn enter_held(
         &self,
         reservation: &mut Reservation,
@@ -337,7 +337,7 @@ impl Partials {
         }
     }
 
-    /// We do not read it for some time.
+    /// The hub does not read the connection for some time.
     pub(super) fn on_pause(&self, reservation: &mut Reservation, now: Instant) {
         if reservation.granted == 0 {
             return;
@@ -349,7 +349,7 @@ impl Partials {
         }
     }
 
-    /// More has come in. False if the memory has been reclaimed.
+    /// More bytes have come in. False if the frame has lost its memory.
     pub(super) fn on_received(&self, reservation: &Reservation, now: Instant, received: usize) -> bool {
         if reservation.granted == 0 {
             return true;
@@ -365,7 +365,8 @@ impl Partials {
         true
     }
 
-    /// There is nothing to read, or nowhere to put it. False if another waits for what is held.
+    /// The connection is idle: there is nothing to read, or no memory to read into. False if it has to give way: it was asked to more than
+    /// [`LOOKS`] ago, because another frame waits for its memory.
     pub(super) fn on_idle(&self, reservation: &Reservation, now: Instant) -> bool {
         if reservation.granted == 0 {
             return true;
@@ -377,14 +378,14 @@ impl Partials {
             (held.quiet, held.called, held.spared) = (None, None, Instant::ZERO);
         }
         held.quiet.get_or_insert(now);
-        // Those who waited may have got it elsewhere.
+        // No frame waits any more: the request is void.
         if turns.get(held.class).is_none_or(Turns::is_empty) {
             (held.called, held.slow_since) = (None, None);
         }
         held.called.is_none_or(|since| since.saturating_add(LOOKS) > now)
     }
 
-    /// Whether the memory is the reservation's still.
+    /// Whether the reservation still has its memory.
     pub(super) fn is_held(&self, reservation: &Reservation) -> bool {
         reservation.granted == 0 || self.books().held.contains_key(&reservation.id)
     }
@@ -417,7 +418,7 @@ impl Partials {
         let received = progress.received;
         let idle = before.as_ref().map_or(Duration::ZERO, |held| held.idle);
         let spared = if unread { reservation.spare(now) } else { Instant::ZERO };
-        // One that waits for more does not fall silent by that; nor, for a while, one that we do not read.
+        // A frame that waits for more, or that the hub does not read, does not count as silent for a while.
         let quiet = if reservation.waits.is_some() { Some(now.saturating_add(HOLDING)) } else { None };
         let quiet = if unread { quiet.max(Some(spared.max(now))) } else { quiet };
         let (payer, waker) = (reservation.payer, waker.clone());
@@ -455,7 +456,7 @@ impl Partials {
 }
 
 impl Books {
-    /// Tells the one whose turn it is.
+    /// Wakes the frame whose turn it is.
     fn wake_next(&self, class: usize) {
         if let Some((_, waiter)) = self.turns.get(class).and_then(Turns::next) {
             waiter.waker.wake_by_ref();
@@ -474,8 +475,8 @@ impl Books {
         self.held.get(&id).filter(|held| held.class == class).map_or(0, |held| held.bytes)
     }
 
-    /// There is something to read of a frame that waits for more: it is not silent, whenever it had sent the last of what it has. `begins`:
-    /// it did not wait before.
+    /// There is data to read for a frame that waits for memory. So it does not count as silent, however long ago its last bytes were read.
+    /// `begins`: the frame did not wait before.
     fn note_heard(&mut self, id: u64, begins: bool, now: Instant) {
         let Some(held) = self.held.get_mut(&id).filter(|held| begins || held.quiet.is_none()) else { return };
         if let Some(quiet) = held.quiet {
@@ -494,7 +495,7 @@ impl Books {
         self.turns.get_mut(class)?.stop(reservation.source(), turn, now)
     }
 
-    /// Where none waits any more, what was held against those who hold memory is void.
+    /// Where no frame waits any more, no frame is asked to give way any more, nor noted as slow.
     fn forget_marks(&mut self, class: usize) {
         if self.turns.get(class).is_none_or(Turns::is_empty) {
             let marked = self.held.values_mut().filter(|held| held.class == class);
@@ -511,7 +512,7 @@ impl Books {
         Some(held)
     }
 
-    /// Takes at least `bytes` from frames that are silent or too slow; from none if that is not enough. The first time, a silent frame is
+    /// Takes at least `bytes` from frames that are silent or too slow, or nothing if they do not hold so much. At the first look a silent frame is
     /// asked to give way, and a slow one is noted: it may be the hub that has not read. False until enough is free.
     fn reclaim(
         &mut self,
@@ -530,12 +531,12 @@ impl Books {
         for (id, held) in held.iter_mut().filter(|(id, held)| held.class == class && **id != own) {
             let quiet = held.quiet.map(|quiet| now.saturating_duration_since(quiet));
             let pace = pace(held.received, held.idle.saturating_add(quiet.unwrap_or_default()));
-            // A frame of a source that holds more than one may has no grace.
+            // No grace for a frame whose source holds more than one source may.
             let sum = held.payer.map_or(0, |_| turns.held(Source::new(held.payer, *id)));
             let heavy = held.payer != payer && sum > source_limit;
             let young = held.granted.saturating_add(grace) > now || held.spared > now;
             let silent = quiet.is_some_and(|quiet| heavy || quiet >= stall);
-            // Where it is not known how long a frame is, all of it has to come in that time, and no more.
+            // Of a frame whose length is not known, what has come in so far counts as all of it.
             let all = if held.known { held.bytes } else { held.received };
             let too_slow = pace < slow || !young && pace < self::pace(all, whole);
             held.slow_since = held.slow_since.filter(|_| too_slow);

@@ -1,4 +1,4 @@
-//! The peers of a hub's session: how each is reached, and what becomes of it.
+//! The peers of a hub's session: how frames reach each, and how each is closed or reset.
 
 mod overload;
 
@@ -24,29 +24,29 @@ use voxwire_core::{FrameId, Framing, Instant, Lane, Output, PeerId, PeerIds, Pee
 /// What carries the frames of a connection.
 #[derive(Debug, Clone)]
 pub(super) enum Transport {
-    /// A byte stream, as the session's framing has it; TLS or not.
+    /// A byte stream that the session's framing cuts into frames; with or without TLS.
     Tcp,
-    /// Units on a byte stream; with the UDP socket of this index, if the client wants it, and direct paths, if it wants them.
+    /// Units on a byte stream. `udp` is the index of the UDP socket, if the client wants one. `direct`: the client wants direct paths.
     TcpUdp { udp: Option<usize>, direct: bool },
-    /// Units on a QUIC stream, and the connection's own datagrams.
+    /// Units on a QUIC stream, and QUIC datagrams.
     #[cfg(feature = "quic")]
     Quic(Datagrams),
 }
 
-/// The peers, and what is on its way to them.
+/// The peers, and the datagrams that are to be sent to them.
 pub(super) struct Peers<F> {
     ids: PeerIds,
     table: PeerSlab<Peer<F>>,
-    /// Connections that the session has closed, and that still write what was queued for them, the oldest first.
+    /// Connections that the session has closed, and that still write what is queued, the oldest first.
     closing: BTreeMap<NonZeroU64, (Arc<Conn<F>>, ClosingPermit)>,
     last_closing: u64,
     udp_peers: UdpPeers,
     rendezvous: Rendezvous,
-    /// Frames that many wait for.
+    /// Large frames that are queued for several connections.
     frames: Frames,
-    /// Connections that have not taken what they had to: the core closes them.
+    /// Connections for which a frame could not be queued. The core closes them.
     overflowed: Vec<PeerId>,
-    /// Until then it is not looked again which connections have most queued: there was nothing more to free.
+    /// Until then `close_largest` does not look again: there was nothing more to free.
     look_again: Instant,
     /// Datagrams to send once the lock is released.
     pub(super) batch: DatagramBatch,
@@ -85,7 +85,7 @@ impl<F: Framing> Peers<F> {
         }
     }
 
-    /// A connection is up. `None` without randomness.
+    /// A connection becomes a peer. `None` if the system has no random bytes.
     pub(super) fn open(
         &mut self,
         common: &Common,
@@ -161,8 +161,8 @@ impl<F: Framing> Peers<F> {
         self.conns().count()
     }
 
-    /// Sends a frame of the session: in a datagram if it is droppable and the peer can be reached so, on the stream otherwise. The clock
-    /// is read into `now` where it matters.
+    /// Sends a frame of the session: in a datagram if the frame is droppable and the peer takes datagrams, otherwise on the stream. `now` is
+    /// read from the clock at the first frame that needs it.
     pub(super) fn send(
         &mut self,
         common: &Common,
@@ -200,8 +200,8 @@ impl<F: Framing> Peers<F> {
         }
     }
 
-    /// Queues something for a peer by `push`. Where all connections together have too much queued, others are closed, and it is tried
-    /// again. A peer for which it could not be queued goes to `overflowed`.
+    /// Queues something for a peer by `push`. Where `push` returns [`NotQueued::OverGlobalLimit`], closes other connections, and tries once more.
+    /// A peer for which nothing could be queued goes to `overflowed`.
     fn queue<T: Default + PartialEq>(
         &mut self,
         common: &Common,
@@ -221,7 +221,7 @@ impl<F: Framing> Peers<F> {
         queued
     }
 
-    /// Carries out what the session wants of one connection, or of all plain UDP peers.
+    /// Carries out an output for one connection, or a broadcast.
     pub(super) fn apply(&mut self, common: &Common, output: &Output<'_>) {
         match *output {
             Output::Limit { peer, max_frame } => {
@@ -263,9 +263,9 @@ impl<F: Framing> Peers<F> {
         }
     }
 
-    /// Queues what the transport has to say to a client.
+    /// Queues a control message for a client.
     fn send_control(&mut self, common: &Common, peer: PeerId, control: Control) {
-        // One that cannot be told is closed.
+        // A client for which it cannot be queued is closed: it is in `overflowed`.
         let _ = self
             .queue(common, peer, |conn, again, _, wakers| conn.push_control(common, control, again, wakers));
     }
@@ -276,17 +276,17 @@ impl<F: Framing> Peers<F> {
         }
     }
 
-    /// Whether there are connections that have not taken what they had to.
+    /// Whether there are connections for which a frame could not be queued.
     pub(super) fn has_overflowed(&self) -> bool {
         !self.overflowed.is_empty()
     }
 
-    /// Those connections, which the session still knows.
+    /// Takes those connections. The session still knows them.
     pub(super) fn take_overflowed(&mut self) -> Vec<PeerId> {
         core::mem::take(&mut self.overflowed)
     }
 
-    /// Takes a peer out of all tables: it does not count any more. Those that were introduced to it learn of that.
+    /// Takes a peer out of all tables. Clients that were introduced to it are told that it is gone.
     fn remove(&mut self, common: &Common, peer: PeerId) -> Option<Peer<F>> {
         let removed = self.table.remove(peer)?;
         match &removed {
@@ -311,14 +311,14 @@ impl<F: Framing> Peers<F> {
         self.closing.insert(id, (conn, common.quotas.closing_permit()));
     }
 
-    /// Removes a peer. What is queued for it is forgotten, and its connection is reset.
+    /// Removes a peer, forgets what is queued for it, and resets its connection.
     pub(super) fn reset(&mut self, common: &Common, peer: PeerId) {
         if let Some(Peer::Stream(StreamPeer { conn, .. })) = self.remove(common, peer) {
             conn.reset(common, &mut self.wakers);
         }
     }
 
-    /// Resets the connection that has been closing for longest, of those on QUIC if `quic` is set. False if there is none.
+    /// Resets the connection that has been closing for longest, with `quic` the one on QUIC. False if there is none.
     pub(super) fn reset_oldest_closing(&mut self, common: &Common, quic: bool) -> bool {
         let is_of_kind = |conn: &Conn<F>| !quic || conn.is_on_quic();
         let oldest = self.closing.iter().find(|(_, (conn, _))| is_of_kind(conn)).map(|(id, _)| *id);
@@ -327,7 +327,7 @@ impl<F: Framing> Peers<F> {
         true
     }
 
-    /// The task of a connection has ended. True if the session does not know of that.
+    /// The task of a connection has ended. True if the session has to hear of that.
     pub(super) fn ended(&mut self, common: &Common, peer: PeerId, conn: &Conn<F>) -> bool {
         let id = conn.lock().closing.as_ref().map(|closing| closing.id);
         id.and_then(|id| self.closing.remove(&id));
@@ -340,7 +340,7 @@ impl<F: Framing> Peers<F> {
         self.wakers.extend(wakers);
     }
 
-    /// Looks for connections that take too long over something.
+    /// Resets connections whose peer is stuck, and wakes tasks whose deadline has passed. Called once a second.
     pub(super) fn sweep(&mut self, common: &Common, now: Instant, late: bool) {
         self.frames.tidy();
         let mut wakers = Vec::new();
@@ -361,7 +361,7 @@ impl<F: Framing> Peers<F> {
 
 /// The UDP sides of connections, and direct paths between clients.
 impl<F: Framing> Peers<F> {
-    /// A datagram has come in on the UDP side of connections. Returns the frame in it, and whose it is.
+    /// A datagram has come in on the UDP side of connections. Returns its frame and its peer, if it has one.
     pub(super) fn on_datagram<'d>(
         &mut self,
         common: &Common,
@@ -392,7 +392,7 @@ impl<F: Framing> Peers<F> {
         None
     }
 
-    /// What a client's transport says on the TCP side.
+    /// A client has sent a control message on the TCP side.
     pub(super) fn on_control(&mut self, common: &Common, now: Instant, peer: PeerId, body: &[u8]) {
         let Some(Peer::Stream(StreamPeer { binding: Some(binding), .. })) = self.table.get_mut(peer) else {
             return;
@@ -424,7 +424,7 @@ impl<F: Framing> Peers<F> {
         self.send_controls(common, messages);
     }
 
-    /// Whether a client may be introduced to others.
+    /// The session allows or forbids that a client is introduced to others.
     fn set_direct(&mut self, common: &Common, peer: PeerId, allowed: bool) {
         if !allowed {
             let messages = self.rendezvous.bar(peer);
@@ -442,12 +442,12 @@ impl<F: Framing> Peers<F> {
 
 /// Peers on plain UDP.
 impl<F: Framing> Peers<F> {
-    /// The peer that a datagram comes from, if it is one.
+    /// The peer that a datagram comes from, if its source is known.
     pub(super) fn udp_peer(&self, (socket, path): (usize, Path)) -> Option<PeerId> {
         self.udp_peers.find((socket, path.remote))
     }
 
-    /// A source becomes a peer, of which the session is about to learn. `None` while the hub drains.
+    /// A source becomes a peer; the caller tells the session. `None` while the hub drains.
     pub(super) fn open_udp_peer(&mut self, from: (usize, Path)) -> Option<PeerId> {
         if self.udp_peers.is_closed() {
             return None;
@@ -457,8 +457,8 @@ impl<F: Framing> Peers<F> {
         Some(peer)
     }
 
-    /// The session has learned of it, and has neither closed nor validated it: it is remembered. Returns the peer that it has displaced,
-    /// of which the session has to hear. A peer that the session refuses at once displaces none.
+    /// Remembers a new source after the session has learned of it, unless the session has closed or validated it at once. Returns the peer that
+    /// it displaces; the caller tells the session.
     pub(super) fn remember_udp_peer(&mut self, common: &Common, peer: PeerId) -> Option<PeerId> {
         let Some(Peer::Udp(udp_peer)) = self.table.get(peer) else { return None };
         if udp_peer.is_validated() {
@@ -469,7 +469,7 @@ impl<F: Framing> Peers<F> {
         Some(displaced)
     }
 
-    /// A datagram has come in from this peer. False if it is to be dropped.
+    /// A datagram has come in from this peer. False if it is over the rate, and dropped.
     pub(super) fn receive_udp(&mut self, common: &Common, now: Instant, peer: PeerId, path: Path) -> bool {
         let Some(Peer::Udp(udp_peer)) = self.table.get_mut(peer) else { return false };
         let received = udp_peer.receive(now, path, common.settings.datagrams);
@@ -479,7 +479,7 @@ impl<F: Framing> Peers<F> {
         received
     }
 
-    /// Forgets all peers on plain UDP, and takes none from now on.
+    /// Forgets all peers on plain UDP. No source becomes a peer from now on.
     pub(super) fn close_udp(&mut self, common: &Common) {
         let all = self.table.iter().filter(|(_, it)| matches!(it, Peer::Udp(_))).map(|(peer, _)| peer);
         let all: Vec<PeerId> = all.collect();

@@ -1,4 +1,4 @@
-//! Who may have a connection: one cap for all, and one for each source.
+//! Permits for connections: one cap for all of them, and one for each source.
 
 use crate::source_counts::SourceCounts;
 use core::fmt;
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use voxwire_core::Instant;
 
-/// A connection is not evicted for another one in this time after it was accepted, if there is any other.
+/// For so long after it was accepted, a connection is evicted only if no other can be.
 pub(super) const ENTERING: Duration = Duration::from_secs(1);
 
 /// Counts connections.
@@ -20,7 +20,7 @@ pub(super) struct Quotas {
     max_connections: AtomicUsize,
     /// Connections that have a permit.
     live: AtomicUsize,
-    /// Connections that the session has closed, and that still write what was queued for them.
+    /// Connections that the session has closed, and that still write what is queued.
     closing: AtomicUsize,
     draining: AtomicBool,
     state: Mutex<State>,
@@ -47,7 +47,7 @@ struct Entering {
     permit: ConnPermit,
 }
 
-/// One of the connections that may be. It is released when this is dropped.
+/// A permit for one connection. It is released when this is dropped.
 pub(super) struct ConnPermit {
     quotas: Arc<Quotas>,
     source: Option<IpAddr>,
@@ -56,7 +56,7 @@ pub(super) struct ConnPermit {
 /// A connection that is being closed. It counts no longer when this is dropped.
 pub(super) struct ClosingPermit(Arc<Quotas>);
 
-/// A connection that has a permit, and has yet to finish TLS or its hello.
+/// A connection that has a permit, and has not finished TLS or its hello.
 #[derive(Debug)]
 pub(super) struct Entrance {
     quotas: Arc<Quotas>,
@@ -114,7 +114,7 @@ impl Quotas {
         self.state().per_source.is_full(source, self.max_per_source)
     }
 
-    /// One more connection of `source`; `None` over a cap.
+    /// A permit for one more connection of `source`; `None` over a cap.
     pub(super) fn permit(self: &Arc<Self>, source: Option<IpAddr>) -> Option<ConnPermit> {
         let mut state = self.state();
         if state.per_source.is_full(source, self.max_per_source) || self.is_full() {
@@ -149,8 +149,8 @@ impl Quotas {
         Entrance { quotas: self.clone(), number, evicted }
     }
 
-    /// Evicts the oldest connection of those that are entering, on QUIC alone if `quic` is set, if it has been entering for `least`.
-    /// False if there is none.
+    /// Evicts the oldest connection that is entering, with `quic` the oldest on QUIC. False if there is none that has been entering for
+    /// `least`.
     pub(super) fn evict_entering(&self, quic: bool, least: Duration, now: Instant) -> bool {
         let mut state = self.state();
         let oldest = state.entering.iter().find(|(_, entering)| entering.quic || !quic);
@@ -169,7 +169,7 @@ impl Quotas {
         self.draining.load(Relaxed)
     }
 
-    /// Evicts all connections that are entering, and those that begin to from now on.
+    /// Evicts all connections that are entering, and every one that begins to enter from now on.
     pub(super) fn drain(&self, now: Instant) {
         {
             // Under the lock: an entrance that begins later sees the flag, and one that has begun is evicted below.
@@ -184,8 +184,8 @@ impl Quotas {
         self.released.notified()
     }
 
-    /// Completes when the next connection ends, whose descriptor is about to be free then. A connection that is evicted has a descriptor
-    /// until its task has run.
+    /// Completes when the next connection ends: its descriptor is free soon. An evicted connection keeps its descriptor until its task has
+    /// run.
     pub(super) fn ended(&self) -> tokio::sync::futures::Notified<'_> {
         self.ended.notified()
     }
@@ -237,7 +237,7 @@ impl Entrance {
 }
 
 impl Drop for Entrance {
-    /// The task of the entrance is gone, be it that it has panicked.
+    /// The task that let the connection in is gone; it may have panicked.
     fn drop(&mut self) {
         self.take();
     }

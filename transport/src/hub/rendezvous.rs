@@ -1,36 +1,37 @@
-//! Tells clients that ask for it where others are that ask for it, too: `PROTOCOL.md`, section 6.
+//! Introduces clients to each other, for direct paths: each of two clients that ask for it is told the other's UDP address. `PROTOCOL.md`,
+//! section 6.
 
 use crate::tcp_udp::{Control, PathKey};
 use core::net::SocketAddr;
 use std::collections::BTreeSet;
 use voxwire_core::{Bucket, Instant, PeerId, PeerSlab, Rate};
 
-/// How often a client may turn up at another address, and have others told.
+/// How often a client may come from another address, so that others are told the new one.
 const MOVES: Rate = Rate { per_second: 1, burst: 5 };
 
-/// The clients that ask for it, and which have been introduced.
+/// The clients that ask for introductions, and which of them have been introduced.
 #[derive(Debug)]
 pub(super) struct Rendezvous {
-    /// How many others a client is introduced to.
+    /// To how many others a client is introduced at most.
     most: usize,
     members: PeerSlab<Member>,
-    /// Members that can be reached, and have not been introduced to as many others as may be.
+    /// Members whose address is known, and that have been introduced to fewer others than `most`.
     available: BTreeSet<PeerId>,
 }
 
 #[derive(Debug, Default)]
 struct Member {
-    /// Where it can be reached.
+    /// Its UDP address; `None` while none is bound.
     at: Option<SocketAddr>,
     told_of: Vec<(PeerId, PathKey)>,
     moves: Bucket,
-    /// It has moved too often to be introduced at once.
+    /// It has changed its address too often. It is introduced later.
     late: bool,
-    /// The session does not want it to be introduced.
+    /// The session forbids that it is introduced.
     barred: bool,
 }
 
-/// What is to be said to whom, in this order.
+/// Control messages and their addressees, in the order in which they are sent.
 pub(super) type Messages = Vec<(PeerId, Control)>;
 
 impl Rendezvous {
@@ -38,7 +39,7 @@ impl Rendezvous {
         Self { most, members: PeerSlab::new(usize::MAX), available: BTreeSet::new() }
     }
 
-    /// A client asks for it.
+    /// A client asks for introductions.
     pub(super) fn join(&mut self, peer: PeerId) {
         self.members.insert(peer, Member::default());
     }
@@ -50,7 +51,7 @@ impl Rendezvous {
         messages
     }
 
-    /// A client is not to be introduced: those that know of it are told that it is gone, and it that they are.
+    /// Forbids that a client is introduced. Clients that know of it are told that it is gone, and it is told that they are.
     pub(super) fn bar(&mut self, peer: PeerId) -> Messages {
         let messages = self.withdraw(peer);
         if let Some(member) = self.members.get_mut(peer) {
@@ -59,18 +60,18 @@ impl Rendezvous {
         messages
     }
 
-    /// A client may be introduced. Whether it asks for that, and could not be until now.
+    /// Allows that a client is introduced. True if it asks for that and was barred until now.
     pub(super) fn admit(&mut self, peer: PeerId) -> bool {
         self.members.get_mut(peer).is_some_and(|member| core::mem::take(&mut member.barred))
     }
 
-    /// Whether a client waits to be introduced.
+    /// Whether a client is to be introduced later, because it has changed its address too often.
     pub(super) fn is_late(&self, peer: PeerId) -> bool {
         self.members.get(peer).is_some_and(|member| member.late)
     }
 
-    /// A client can be reached at `at`: it is introduced to others. `key` makes what they know each other by; `None` without
-    /// randomness.
+    /// A client's address is `at`. Introduces it to others. `key` makes the random key by which two clients know each other; `None` if the system
+    /// has no random bytes.
     pub(super) fn introduce(
         &mut self,
         now: Instant,
@@ -85,7 +86,7 @@ impl Rendezvous {
             return messages;
         };
         member.at = Some(at);
-        // It is tried again at its next PING.
+        // The hub tries again at its next PING.
         member.late = member.moves.take(now, MOVES, 1).is_err();
         if member.late {
             return messages;
@@ -102,7 +103,7 @@ impl Rendezvous {
         messages
     }
 
-    /// A client cannot be reached any more where it was: its introductions are taken back.
+    /// A client's address is not valid any more. Its introductions are taken back.
     pub(super) fn withdraw(&mut self, peer: PeerId) -> Messages {
         let mut messages = Vec::new();
         self.available.remove(&peer);
@@ -119,7 +120,7 @@ impl Rendezvous {
         messages
     }
 
-    /// Introduces a client to another one. Returns where it is itself.
+    /// Notes that `peer` is told of another client. Returns the address of `peer`.
     fn tell(&mut self, peer: PeerId, of: (PeerId, PathKey)) -> Option<SocketAddr> {
         let member = self.members.get_mut(peer)?;
         let at = member.at?;

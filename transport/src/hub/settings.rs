@@ -14,35 +14,38 @@ pub struct HubSettings {
     pub max_connections: usize,
     /// Connections from one address (IPv6: from one /64). Loopback is exempt. 256 by default.
     pub max_per_address: usize,
-    /// Addresses that stand for many people, as a TLS terminator's does: exempt from what is limited by address, as loopback is. Each is
-    /// one address: its neighbours in an IPv6 /64 are limited, and nothing from it counts against them. None by
-    /// default.
+    /// Addresses that stand for many people, as that of a proxy that terminates TLS. No limit for one address holds for them, as none does for
+    /// loopback. Other addresses in the same IPv6 /64 are limited as usual, and connections of an exempt address do not count against them.
+    /// None by default.
     pub exempt: &'static [IpAddr],
-    /// How long a TLS handshake may take, the hello of TCP + UDP, and the handshake of a framing. 10 s by default.
+    /// How long each of these may take: a TLS or QUIC handshake, the hello of TCP + UDP, the handshake of a framing (ZMTP). 10 s by default.
     pub handshake_timeout: Duration,
     /// How far a frame may fall behind `min_bytes_per_second`, at any time from its first byte to its last. 10 s by default.
     pub frame_timeout: Duration,
     /// The slowest a long frame may come in, in bytes per second. 16 KiB/s by default.
     pub min_bytes_per_second: u32,
-    /// Frames of one connection, and what its framing skips; beyond it reading pauses, nothing is dropped. Bounds what one peer
-    /// can cost the others. What comes by UDP or in datagrams of QUIC has as much again, with what is answered there, and is dropped
-    /// beyond it. 2000 a second and 10 000 at once by default.
+    /// The rate of frames from one connection, those included that its framing skips. Beyond it reading pauses, and nothing is dropped.
+    ///
+    /// Datagrams of a connection (the UDP side of TCP + UDP, or QUIC's) have the same rate again. Beyond it they are dropped.
+    /// 2000 a second and 10 000 at once by default.
     pub frames: Rate,
-    /// Datagrams of one source of plain UDP; beyond it they are dropped. 50 000 a second and 50 000 at once by default.
+    /// The rate of datagrams from one source of plain UDP. Beyond it they are dropped. 50 000 a second and 50 000 at once by default.
     pub datagrams: Rate,
     /// Bytes of reliable frames that may be queued for one connection; beyond it the connection is closed. One frame is always taken. It is
     /// the budget for droppable frames of a slow peer, too, unless the session sets one. 64 KiB by default.
     pub max_queued: usize,
-    /// A connection is slow when its peer has not taken all of its bytes for this long. A slow one is held to the budget that the session
-    /// set for it. Before that, up to 1 MiB of droppable frames is queued. 200 ms by default.
+    /// A peer is blocked while it has not taken all bytes that were written to it. It is slow once it has been blocked for this long. For a
+    /// slow peer the session's budget of droppable frames counts; before that, up to 1 MiB of them is queued. 200 ms by default.
     pub slow_after: Duration,
     /// Bytes queued for all connections. A frame that is queued for many counts once. What TLS holds for a peer that takes nothing counts
     /// 16 KiB. 128 MiB by default.
     ///
-    /// Over it, a connection pays that has more than 64 KiB queued, or whose peer takes nothing. Its droppable frames are dropped. A reliable
-    /// frame for it resets the connections with the most queued, until an eighth of the limit is free. An eighth more than the limit may be
-    /// queued until what those held is free; beyond it, the connection itself is reset. The framing does not answer a peer that takes
-    /// nothing.
+    /// While more than this is queued, connections pay that have more than 64 KiB queued or whose peer is blocked:
+    ///
+    /// - Droppable frames for them are dropped.
+    /// - A reliable frame for them resets the connections with the most bytes queued, until an eighth of the limit is free. Memory of those is
+    ///   free a little later. Until then an eighth more than the limit may be queued. Beyond that, the connection of the frame is reset.
+    /// - The framing leaves the questions of a blocked peer unanswered.
     pub max_queued_total: usize,
     /// Bytes that all partial frames together may hold, beyond 2 KiB each. TLS records that have not come in whole count with them, and
     /// `frame_timeout` holds for them, too. 64 MiB by default.
@@ -74,11 +77,13 @@ pub struct HubSettings {
     pub partial_wait: Duration,
     /// How a connection is probed on which nothing is heard; [`Keepalive::DEFAULT`] by default.
     pub keepalive: Option<Keepalive>,
-    /// How long sent bytes may stay unacknowledged (by TCP on Linux only; by QUIC on its stream), and how long a peer may take nothing of what
-    /// is queued for it. 14 s by default.
+    /// Two limits, both 14 s by default:
     ///
-    /// A peer that takes 8 kB/s of it is not closed for that. Bytes that are sent just before `keepalive` gives a peer up start this time
-    /// anew. So a peer that has vanished is gone after the sum of both, 28 s with the defaults; one that was slow before, after 30 s.
+    /// - how long sent bytes may stay unacknowledged, by TCP (on Linux only) or on QUIC's stream;
+    /// - how long a peer may take nothing of what is queued for it. A peer that takes 8 kB/s is not closed.
+    ///
+    /// A peer that has vanished is gone after `keepalive` and this together: 28 s with the defaults. The reason is that bytes which are sent just
+    /// before `keepalive` gives up start this time anew. A peer that was slow before it vanished is gone after 30 s.
     pub unacknowledged: Option<Duration>,
     /// The system's send buffer per connection, in bytes: how much stale audio a slow listener can have before the
     /// budget takes effect; `None` for the system's own size. On QUIC, what has been sent and has not arrived; `None` for 64 KiB. 64 KiB by
@@ -100,20 +105,22 @@ pub struct HubSettings {
     /// Where there is no room for a new client, at most three others on QUIC are evicted, as at `max_connections`. It is refused if that frees
     /// too little within 0.8 s.
     pub receive_windows: usize,
-    /// QUIC handshakes at a time. 512 by default.
+    /// QUIC handshakes at a time, on each listener. 512 by default.
     ///
-    /// One address (IPv6: one /64; loopback is exempt) may have an eighth of them. For one more, the oldest is ended that has taken longer
-    /// than 1 s. If there is none, the new one is not answered, and its client tries again.
+    /// - One address (IPv6: one /64; loopback is exempt) may have an eighth of them.
+    /// - Where no place is left for a new handshake, the oldest one is ended, if it has taken longer than 1 s.
+    /// - Otherwise the new handshake is not answered, and its client tries again.
     ///
-    /// A TLS handshake on TCP may have 16 KiB of the client's bytes. Of those with more than 4 KiB, each listener takes as many at a time, by
-    /// the same rule, except that the new one is closed.
+    /// The same number and the same rules hold for TLS handshakes on TCP in which the client has sent more than 4 KiB, except that a new one
+    /// without a place is closed. With more than 16 KiB a TLS handshake fails in any case.
     pub handshakes: usize,
     /// How long a connection that is being closed has for what is queued for it; then it is reset. It is looked at once a second. `linger`
     /// is a part of this time. 10 s by default.
     pub close_timeout: Duration,
     /// How long to wait for the peer to close its side after we closed ours. 2 s by default.
     pub linger: Duration,
-    /// How many others a client on TCP + UDP may be introduced to, for direct paths, where both want that. 32 by default.
+    /// To how many others a client on TCP + UDP is introduced at most. To introduce two clients is to tell each the other's UDP address, so that
+    /// they can try a direct path. Both have to ask for that. 32 by default.
     pub introductions: usize,
     /// The first and the last of the ports that a session may have opened beside its listeners, by
     /// [`Output::Listen`](voxwire_core::Output::Listen); `None` for any that is free. They are opened where the first listener
@@ -127,8 +134,8 @@ pub struct HubSettings {
 }
 
 impl HubSettings {
-    /// Which source pays for what is limited by address; none where the address stands for many people. That is asked before the
-    /// address becomes a network: an exempt one has neighbours in its /64 that are not.
+    /// The source that pays for what is limited by address: an IPv4 address, or the /64 of an IPv6 one. `None` for loopback and for an
+    /// [`exempt`](Self::exempt) address. Exempt is a single address: others in its /64 pay.
     pub(crate) fn payer(&self, address: IpAddr) -> Option<IpAddr> {
         let address = address.to_canonical();
         let exempt =
@@ -165,7 +172,7 @@ impl HubSettings {
         pooled: 1024,
     };
 
-    /// Bytes that may be queued for all connections until those that were reset for `max_queued_total` have ended.
+    /// Bytes that may be queued for all connections while those that were reset for `max_queued_total` still end.
     pub(super) const fn hard_queued_total(&self) -> usize {
         self.max_queued_total.saturating_add(self.max_queued_total / 8)
     }

@@ -1,4 +1,4 @@
-//! The core behind its lock. When the lock is released, datagrams are sent and tasks are woken.
+//! The core behind its lock. After the lock is released, datagrams are sent and tasks are woken.
 
 use super::common::Common;
 use super::conn::Conn;
@@ -22,7 +22,7 @@ pub(super) struct Shared<S: Session> {
     core: Mutex<Core<S>>,
     waker_lists: Pool<Vec<Waker>>,
     batches: Pool<DatagramBatch>,
-    /// Tells the timer task that something is due earlier than it thinks.
+    /// Tells the timer task that a timer is due earlier than it was.
     pub(super) timer: Notify,
     /// Tells the acceptors and the timer task to end.
     pub(super) drain: Notify,
@@ -30,7 +30,7 @@ pub(super) struct Shared<S: Session> {
     logged: Mutex<Option<Instant>>,
     /// Counts the ports opened.
     opened_ports: AtomicUsize,
-    /// The second behind the one in which a refusal was logged last.
+    /// The second after the one in which a refusal was logged last.
     refused_at: AtomicU64,
 }
 
@@ -99,8 +99,8 @@ impl<S: Session> Shared<S> {
         })
     }
 
-    /// A permit for one more connection from `address`; `None` over a cap. Where all connections are taken, one that is being closed
-    /// goes, or else one that has not said who it is.
+    /// A permit for one more connection from `address`; `None` over a cap. At `max_connections`, another connection ends for it, if one can
+    /// ([`make_place`](Self::make_place)).
     pub(super) fn admit(&self, address: IpAddr) -> Option<ConnPermit> {
         let Common { settings, quotas, counters, .. } = &self.common;
         counters.accepted.count();
@@ -110,7 +110,8 @@ impl<S: Session> Shared<S> {
         self.common.permit(address)
     }
 
-    /// Ends a connection that is worth less than a new one. False if there is none.
+    /// Ends a connection to make room for a new one: one that is being closed, otherwise one that is entering, otherwise the first evictable
+    /// one. False if there is none.
     fn make_place(&self) -> bool {
         let (quotas, now) = (&self.common.quotas, self.common.clock.now());
         if self.locked(|core, common, _| core.peers.reset_oldest_closing(common, false))
@@ -123,7 +124,7 @@ impl<S: Session> Shared<S> {
         quotas.live() < before || quotas.evict_entering(false, Duration::ZERO, now)
     }
 
-    /// The same for a client on QUIC that needs memory: only others on QUIC have what it needs.
+    /// The same for a client on QUIC that needs memory: only other connections on QUIC free that.
     #[cfg(feature = "quic")]
     pub(super) fn make_place_on_quic(&self) -> bool {
         self.locked(|core, common, _| core.peers.reset_oldest_closing(common, true))
@@ -148,7 +149,7 @@ impl<S: Session> Shared<S> {
         }
         let ended = quotas.ended();
         if is_exhausted(error) && self.make_place() {
-            // Until its descriptor is free, or another one.
+            // Until a descriptor is free.
             let _ = tokio::time::timeout(PAUSE, ended).await;
         } else {
             tokio::time::sleep(PAUSE).await;
@@ -165,7 +166,7 @@ impl<S: Session> Shared<S> {
     /// Whether a refusal may be logged now: true once a second.
     pub(super) fn claim_refusal_log(&self) -> bool {
         let second = self.common.clock.now().as_nanos() / 1_000_000_000;
-        // What was logged at the start was logged in second 0.
+        // 0 means that nothing was logged yet.
         self.refused_at.swap(second.saturating_add(1), Relaxed) <= second
     }
 
@@ -194,7 +195,7 @@ impl<S: Session> Shared<S> {
         self.common.quotas.notify_ended();
     }
 
-    /// What was sent before so many probes, which the peer cannot answer, has been written.
+    /// All that was sent before so many probes has been written. The peer cannot be asked whether it has read it.
     pub(super) fn written(&self, peer: PeerId, probes: u32) {
         self.locked(|core, common, now| {
             (0..probes).for_each(|_| core.input(common, now, Input::Written { peer }));
@@ -227,7 +228,7 @@ impl<S: Session> Shared<S> {
         self.common.sockets.iter().any(Udp::has_waiting)
     }
 
-    /// Closes all connections, each with what the session has to say to it. Returns how many, as [`Core::begin_drain`] counts them.
+    /// Begins to close all connections. Returns how many there were, as [`Core::begin_drain`] counts them.
     pub(super) fn begin_drain(&self) -> usize {
         self.common.quotas.drain(self.common.clock.now());
         self.drain.notify_waiters();
@@ -236,7 +237,7 @@ impl<S: Session> Shared<S> {
         told
     }
 
-    /// The output of `future`; `None` once the hub drains.
+    /// The output of `future`; `None` if the hub drains before.
     pub(super) async fn unless_draining<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         let drain = self.drain.notified();
         tokio::pin!(drain);

@@ -8,9 +8,9 @@ use crate::HistogramStats;
 pub struct HubStats {
     /// Connections now, validated sources of plain UDP included.
     pub connections: usize,
-    /// Connections that have been closed here, and still take their final frames.
+    /// Connections that the hub has closed, and whose final frames are still being written.
     pub closing: usize,
-    /// Bytes held now for what is queued, on all connections; on QUIC until it has arrived.
+    /// Bytes held now for what is queued, on all connections; on QUIC they count until they have arrived.
     pub queued: usize,
     /// Bytes set aside now for frames that have not come in whole, beyond 2 KiB each.
     pub partial: usize,
@@ -18,22 +18,22 @@ pub struct HubStats {
     pub received_frames: u64,
     /// Bytes of them, without what the transport puts around them.
     pub received_bytes: u64,
-    /// Frames that the session has sent, one for each addressee, those included that were dropped later.
+    /// Frames that the session has sent. A frame counts once for each addressee, also if it was dropped later.
     pub sent_frames: u64,
     /// Bytes of them, without what the transport puts around them.
     pub sent_bytes: u64,
-    /// How long it took from the moment when something had been read, or a timer was due, until what the session sent for it was handed to
-    /// the system (datagrams) or to the tasks that write (streams).
+    /// How long an input took: from the moment when something had been read or a timer was due, until all frames that the session sent for
+    /// it were handed to the system (datagrams) or to the tasks that write (streams).
     pub handled: HistogramStats,
     /// Connections accepted, TLS handshakes included that failed.
     pub accepted: u64,
     /// Connections closed at once because of a cap.
     pub refused: u64,
-    /// Those among them whose address had all connections that one may have.
+    /// Those of them that were refused because of `max_per_address`.
     pub refused_per_address: u64,
     /// Connections closed for a broken stream: bad lengths, frames that took too long, TLS that failed.
     pub broken: u64,
-    /// Connections closed because they did not take what they had to.
+    /// Connections closed because their peer did not take what was queued for it.
     pub too_slow: u64,
     /// Droppable frames dropped: from queues of slow connections, datagrams beyond a rate, datagrams that the system did not take.
     pub dropped_frames: u64,

@@ -1,4 +1,4 @@
-//! The tasks of a hub: each accepts, drives one connection, receives datagrams, or fires timers.
+//! The tasks of a hub. Each task accepts connections, serves one connection, receives datagrams, or fires timers.
 
 pub(super) mod accept;
 mod dial;

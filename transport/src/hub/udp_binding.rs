@@ -1,5 +1,5 @@
-//! The UDP side of a connection on TCP: `PROTOCOL.md`, section 4. An address is bound to a connection once its owner has said on the
-//! TCP side what was sent there.
+//! The UDP side of a connection on TCP: `PROTOCOL.md`, section 4. An address is bound to a connection once the client has repeated on the TCP
+//! side what the server sent to that address.
 
 use crate::tcp_udp::{self, Cookie, Nonce, ServerHello, Tag, datagram};
 use crate::udp::{Destination, Path};
@@ -12,32 +12,32 @@ pub(super) struct UdpBinding {
     socket: usize,
     tag: Tag,
     cookie: Cookie,
-    /// Where the client is; `None` until it has shown that it is there.
+    /// The client's address; `None` until the client has proven that it receives there.
     bound: Option<Path>,
-    /// When a PING came from there last: without one in `LAPSE`, nothing is sent there.
+    /// When the last PING came from there. Without one for `LAPSE`, nothing is sent there.
     pinged: Instant,
-    /// What was sent to an address that asked to be bound, and which.
+    /// The challenge that was sent last, and to which address.
     challenge: Option<(Nonce, Path)>,
     ingress: Bucket,
 }
 
-/// What a datagram asks for.
+/// What the hub does with a datagram.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum BindAction {
-    /// Nothing: it is not the connection's.
+    /// Nothing: the datagram does not belong to the connection.
     Ignore,
     /// Nothing: the connection sends too many.
     Drop,
-    /// It holds a frame.
+    /// Hands its frame to the session.
     Deliver,
-    /// Its body goes back, if the client can be reached.
+    /// Sends its body back, if an address is bound.
     Pong(Option<Destination>),
-    /// The nonce goes to the address that it came from.
+    /// Sends the nonce to the address that the datagram came from.
     Challenge(Destination, Nonce),
 }
 
 impl UdpBinding {
-    /// The binding of a new connection, and the hello for its client; `None` without randomness.
+    /// The binding of a new connection, and the hello for its client; `None` if the system has no random bytes.
     pub(super) fn new(socket: usize, udp_port: u16, peer: PeerId) -> Option<(Self, ServerHello)> {
         let mut random = [0; 20];
         getrandom::fill(&mut random).ok()?;
@@ -53,7 +53,7 @@ impl UdpBinding {
         self.bound
     }
 
-    /// Where droppable frames go, if the client can be reached by UDP.
+    /// Where droppable frames go; `None` if the client is not reached by UDP at present.
     pub(super) fn destination(&self, peer: PeerId, now: Instant) -> Option<Destination> {
         let lapsed = now.saturating_duration_since(self.pinged) > tcp_udp::LAPSE;
         Some(self.to(peer, self.bound.filter(|_| !lapsed)?, datagram::DATA))
@@ -63,7 +63,7 @@ impl UdpBinding {
         Destination { socket: self.socket, slot: peer.slot, to, head: Some(tcp_udp::head(kind, self.tag)) }
     }
 
-    /// A datagram has come in on `socket` from `from`. `nonce` makes what is sent to an address to be bound.
+    /// A datagram has come in on `socket` from `from`. `nonce` makes the bytes of a challenge.
     pub(super) fn on_datagram(
         &mut self,
         (now, rate): (Instant, Rate),
@@ -110,14 +110,14 @@ impl UdpBinding {
         }
     }
 
-    /// The client says on the TCP side what it has received by UDP. Returns the address that is bound now.
+    /// The client repeats on the TCP side the challenge that it has received by UDP. Returns the address that is bound now.
     pub(super) fn confirm(&mut self, nonce: Nonce, now: Instant) -> Option<Path> {
         let (_, to) = self.challenge.take_if(|(sent, _)| *sent == nonce)?;
         self.pinged = now;
         Some(*self.bound.insert(to))
     }
 
-    /// The client receives nothing by UDP.
+    /// The client says that it receives nothing by UDP.
     pub(super) const fn unbind(&mut self) {
         self.bound = None;
         self.challenge = None;

@@ -1,7 +1,7 @@
 //! Peers on plain UDP: a source of datagrams is a peer, known by its address alone.
 //!
-//! Addresses can be forged. So sources that the session has not validated share a table of fixed size, each with one place where it
-//! may be, and displace each other. Validated ones are kept elsewhere, where no flood of others reaches.
+//! Addresses can be forged. So sources that the session has not validated share a table of fixed size. Each source has one place in it, and
+//! displaces the source that is there. Validated sources are kept apart: no flood of others displaces them.
 
 use crate::udp::{Destination, Path};
 use core::hash::BuildHasher;
@@ -17,7 +17,7 @@ pub(crate) type Address = (usize, SocketAddr);
 #[derive(Debug)]
 pub(crate) struct UdpPeer {
     address: Address,
-    /// The address of ours that it has sent to last: it is answered from there.
+    /// The local address that its last datagram came to. It is answered from there.
     local: Option<IpAddr>,
     validated: bool,
     ingress: Bucket,
@@ -61,7 +61,7 @@ pub(crate) struct UdpPeers {
 }
 
 impl UdpPeers {
-    /// Remembers so many sources that are not validated.
+    /// `unvalidated`: how many sources that are not validated are remembered.
     pub(crate) fn new(unvalidated: usize) -> Self {
         Self {
             validated: HashMap::new(),
@@ -70,7 +70,7 @@ impl UdpPeers {
         }
     }
 
-    /// Whether no source that is not known becomes a peer.
+    /// Whether no new source becomes a peer.
     pub(crate) const fn is_closed(&self) -> bool {
         self.unvalidated.is_empty()
     }
@@ -88,7 +88,7 @@ impl UdpPeers {
         (there == address).then_some(peer)
     }
 
-    /// Where a source may be that is not validated.
+    /// The place of a source in the table of those that are not validated.
     fn place(&self, address: Address) -> usize {
         let places = self.unvalidated.len() as u64;
         let place = self.hasher.hash_one(address).checked_rem(places);
@@ -100,7 +100,7 @@ impl UdpPeers {
         self.unvalidated.get_mut(place).and_then(|place| place.take_if(|(_, there)| *there == peer));
     }
 
-    /// Remembers a source that is not validated. Returns the one that it has displaced.
+    /// Remembers a source that is not validated. Returns the peer that it displaces.
     pub(crate) fn add(&mut self, udp_peer: &UdpPeer, peer: PeerId) -> Option<PeerId> {
         let place = self.place(udp_peer.address);
         let place = self.unvalidated.get_mut(place)?;

@@ -1,26 +1,30 @@
-//! How a peer on TCP takes what is sent to it, and when the system may give it up.
+//! How fast a blocked peer on TCP takes bytes, and when the system resets its connection.
 
 use core::time::Duration;
 use voxwire_core::Instant;
 
-/// A peer on TCP that does not take at once what is queued for it.
+/// The state of a peer on TCP that has not taken at once everything that was written to it.
 ///
-/// Linux would reset it `unacknowledged` after the first time that its window was too small for what is to be sent next, however much it has
-/// taken since: with a small window that can be for ever so. A peer that goes on to take what waits is given more time. Linux judges as
-/// before once nothing has waited for as long as `unacknowledged`: what its buffers hold (some 115 KB) is taken by then at 8 kB/s. A
-/// peer that vanishes meanwhile is reset by the next retransmission, the time of which has doubled at most: within 28 s; or, if its
-/// buffers fill up before, 16 s after that: within 30 s.
+/// Linux has a timeout for such a peer (`TCP_USER_TIMEOUT`), which is `HubSettings::unacknowledged`. It starts when the peer's window is too
+/// small for the next segment. It does not start anew when the peer takes some bytes. So Linux would reset a slow peer whose window
+/// stays small.
+///
+/// - While bytes are queued, the timeout is extended whenever the peer takes some of them.
+/// - Once nothing has been queued for as long as `unacknowledged`, the timeout is restored. A peer that takes 8 kB/s has emptied the system's
+///   buffers (some 115 KB) by then.
+/// - A peer that vanishes while the timeout is extended is reset at the next retransmission. The time to that has at most doubled: 28 s.
+/// - If the system's buffers fill up before that, it is reset 16 s later: within 30 s.
 #[derive(Debug)]
 pub(super) struct WriteStall {
-    /// Since when something is queued.
+    /// Since when bytes are queued.
     since: Instant,
-    /// Since when nothing of it has been taken.
+    /// Since when the peer has taken none of them; `None` while it takes some.
     untaken_since: Option<Instant>,
-    /// That was too long when it was last looked at.
+    /// The last sweep found that this was too long ago.
     was_stuck: bool,
     /// When the system's timeout was extended last.
     extended_at: Option<Instant>,
-    /// When the system's timeout is restored: nothing is queued any more.
+    /// When the system's timeout is restored; set while nothing is queued.
     ends: Option<Instant>,
 }
 
@@ -29,8 +33,8 @@ impl WriteStall {
         Self { since: now, untaken_since: None, was_stuck: false, extended_at: None, ends: None }
     }
 
-    /// Something is queued, and the peer takes nothing now; it has `taken` some of it before. Returns the system's timeout from now on, if
-    /// that has changed.
+    /// Bytes are queued, and the peer takes none now. `taken`: it has taken some since the last call. Returns the system's new timeout, if it
+    /// changes.
     pub(super) fn on_blocked(&mut self, now: Instant, taken: bool, limit: Duration) -> Option<Duration> {
         if self.ends.take().is_some() {
             self.since = now;
@@ -50,7 +54,7 @@ impl WriteStall {
         })
     }
 
-    /// Nothing is queued any more, but for what the system holds. False if the system's timeout was not extended.
+    /// Everything that was queued is in the system's buffers. False if the system's timeout was not extended.
     pub(super) fn on_drained(&mut self, now: Instant, limit: Duration) -> bool {
         self.untaken_since = None;
         self.was_stuck = false;
@@ -70,12 +74,13 @@ impl WriteStall {
         self.extended_at.is_some()
     }
 
-    /// Whether the peer takes nothing now.
+    /// Whether the peer takes none of the bytes that are queued.
     pub(super) const fn takes_nothing(&self) -> bool {
         self.untaken_since.is_some()
     }
 
-    /// Whether nothing has been taken for `limit`, and was not when this was asked before either. `late`: the caller did not run in time.
+    /// Whether the peer is stuck: it has taken nothing for `limit`, now and at the call before this one. With `late`, which says that the
+    /// caller did not run in time, the answer is no, and the next call counts as the first.
     pub(super) fn confirm_stuck(&mut self, limit: Duration, now: Instant, late: bool) -> bool {
         let stuck = !late && self.untaken_since.is_some_and(|since| since.saturating_add(limit) <= now);
         core::mem::replace(&mut self.was_stuck, stuck) && stuck

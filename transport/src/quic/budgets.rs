@@ -1,9 +1,9 @@
-//! What QUIC holds of all connections of a hub, and which of them pays for how much of it.
+//! The memory that QUIC may hold for all connections of a hub, and how much of it counts for each.
 //!
-//! A client that is connected counts for the most that quinn may keep of it. One that has ended can send nothing more, so it counts
-//! for what it has sent, until quinn has forgotten it: three probe timeouts later (RFC 9000, section 10.2), which a client that
-//! acknowledges as late as it may stretches to some two minutes. Those that have ended have an eighth of the memory for themselves.
-//! So newcomers find room independently of what the clients do that they replace.
+//! - A connected client counts for the most memory that quinn may keep of it.
+//! - A client that has ended can send nothing more. It counts for what it has sent, until quinn has forgotten it. That is three probe timeouts
+//!   later (RFC 9000, section 10.2): up to two minutes, if the client acknowledged as late as it may.
+//! - An eighth of the memory is set aside for clients that have ended. So a newcomer finds room whatever the client does that it replaces.
 
 use crate::source_counts::SourceCounts;
 use core::net::IpAddr;
@@ -14,42 +14,41 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What a client may send before it is granted more, in bytes; enough for any hello.
 pub(super) const FIRST_WINDOW: u32 = 4 * 1024;
-/// What is counted for each client, even if it sends nothing, in bytes. Where a byte has to wait for those before it, or is not read, quinn keeps
-/// the packet that it came in, until 32 KiB more are kept than wait: with what it takes to find them again some 220 KiB, as measured,
-/// for packets of one byte each.
+/// Bytes that are counted for each client, even if it sends nothing. quinn keeps the whole packet of a byte that is not read, or that waits for
+/// bytes before it. It begins to copy when it keeps 32 KiB more than wait. Measured with packets of one byte each, that takes some 220 KiB.
 pub(super) const EACH: usize = 256 * 1024;
-/// What a client takes that has sent nothing but its handshake, in bytes, as measured.
+/// Bytes of memory for a client that has sent nothing but its handshake, as measured.
 const SILENT: usize = 36 * 1024;
-/// What a frame of a stream or of a handshake may take beside its bytes, in bytes: its place in quinn's heap, which may be twice as
-/// large as what it holds, and the packet, which may have one byte in it.
+/// Bytes of memory that a frame of a stream or of a handshake may need beside its own: its place in quinn's heap, which may be half empty, and the
+/// rest of its packet.
 const FRAME: usize = 224;
 /// The longest packet that is received, in bytes.
 const PACKET: usize = 1500;
-/// Clients of one source may have one byte in so many of what is counted for all. Those that have ended may have as much.
+/// Clients of one source may have an eighth of all that is counted, and clients that have ended another eighth.
 const EIGHTH: usize = 8;
 
-/// An eighth of the room for those that are connected is left for sources that have fewer clients than this, or few sources with many
-/// could fill it all.
+/// An eighth of the room for connected clients is kept for sources that have fewer clients than this. Otherwise a few sources with many clients
+/// could fill all of it.
 const FEW: usize = 2;
 
-/// What QUIC holds of all connections of a hub.
+/// Counts the memory that QUIC holds for all connections of a hub.
 #[derive(Debug, Clone)]
 pub(crate) struct QuicBudgets {
-    /// Bytes that wait to arrive, on all connections of all kinds.
+    /// Bytes that are queued, on all connections of all kinds.
     pub(crate) queued: Arc<AtomicUsize>,
-    /// Beyond so many each connection may have only a little queued.
+    /// While more bytes than this are queued, each connection may have only a little in QUIC.
     pub(crate) ceiling: usize,
-    /// How many bytes clients may make QUIC keep of what they send, those that have ended included.
+    /// Bytes of memory that all clients may make QUIC keep, those that have ended included.
     pub(crate) grants: usize,
-    /// What is counted of that.
+    /// What is counted of `grants`.
     counts: Arc<Counts>,
 }
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// For clients that are connected, or are coming in.
+    /// Bytes for clients that are connected or coming in.
     granted: AtomicUsize,
-    /// For those that have ended.
+    /// Bytes for clients that have ended.
     ended: AtomicUsize,
     /// Clients, those that have ended included.
     sources: Mutex<SourceCounts>,
@@ -76,17 +75,17 @@ impl QuicBudgets {
         Self { queued, ceiling, grants, counts: Arc::default() }
     }
 
-    /// It is not shared.
+    /// For a connection that shares its budgets with no other.
     pub(super) fn alone() -> Self {
         Self::new(Arc::default(), usize::MAX, usize::MAX)
     }
 
-    /// What those may have that have ended.
+    /// Bytes for clients that have ended.
     const fn for_ended(&self) -> usize {
         self.grants / EIGHTH
     }
 
-    /// What those may have that are connected.
+    /// Bytes for clients that are connected.
     const fn for_connected(&self) -> usize {
         self.grants.saturating_sub(self.for_ended())
     }
@@ -95,7 +94,7 @@ impl QuicBudgets {
         self.counts.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts what every connection may hold, from its first packet on, for the source `payer` if there is one.
+    /// Reserves what every connection may hold from its first packet on, for the source `payer` if there is one.
     pub(crate) fn reserve(&self, payer: Option<IpAddr>) -> Result<Reserved, NoRoom> {
         let most = (self.grants / EIGHTH / EACH).max(1);
         let mut sources = self.sources();
@@ -114,34 +113,33 @@ impl QuicBudgets {
     }
 }
 
-/// What is counted for a connection, for as long as the hub has it.
+/// The reservation of a connection, for as long as the hub has the connection.
 #[derive(Debug)]
 pub(crate) struct Reserved {
     reservation: Arc<Reservation>,
-    /// Known once QUIC has it.
+    /// Known once QUIC has accepted it.
     connection: Option<Connection>,
-    /// Bytes that have been sent to the client, have not arrived, and are not counted anywhere else.
+    /// Bytes that were sent to the client, have not arrived, and do not count as queued any more.
     lent: usize,
 }
 
 impl Reserved {
-    /// What QUIC holds of it for as long as it holds the connection.
+    /// A part of the reservation that QUIC holds for as long as it has the connection.
     pub(super) fn for_quic(&self) -> Reserving {
         Reserving { cubic: Arc::default(), _reservation: self.reservation.clone() }
     }
 
-    /// This is what it is reserved for.
+    /// Sets the connection that this is reserved for.
     pub(crate) fn bind_to(&mut self, connection: Connection) {
         self.connection = Some(connection);
     }
 
-    /// The connection ends with so many bytes that have not arrived: QUIC keeps them as long as the connection.
+    /// The connection ends with so many bytes that have not arrived. QUIC keeps them as long as the connection.
     pub(super) const fn ends_with(&mut self, lent: usize) {
         self.lent = lent;
     }
 
-    /// Grants what the client may send: a share of what is left, at most `most` bytes, so that there is always something for those who
-    /// come later.
+    /// Lets the client send more: a fixed part of the room that is left, at most `most` bytes. So something is always left for later clients.
     pub(super) fn grant(&self, most: usize) {
         let Some(connection) = &self.connection else { return };
         let mut counted = self.reservation.counted();
@@ -160,7 +158,7 @@ impl Reserved {
         }
     }
 
-    /// What is left of it where it ends now: all that it counts if nothing is known of it.
+    /// Bytes that QUIC may keep if the connection ends now.
     pub(crate) fn leaves(&self) -> usize {
         let Some(connection) = &self.connection else { return EACH };
         let frames = connection.stats().frame_rx;
@@ -170,7 +168,7 @@ impl Reserved {
     }
 }
 
-/// What quinn may keep at most of a client that has sent so many frames, where `counted` bytes are counted for it.
+/// Bytes that quinn may keep at most of a client that has sent so many frames, where `counted` bytes are counted for it.
 fn kept(frames: usize, counted: usize) -> usize {
     let granted = counted.saturating_sub(EACH).saturating_add(FIRST_WINDOW as usize);
     let bytes = frames.saturating_mul(PACKET).min(granted);
@@ -183,7 +181,7 @@ impl Drop for Reserved {
     }
 }
 
-/// Given back when QUIC has forgotten the connection, too.
+/// Given back once both the hub and QUIC have forgotten the connection.
 #[derive(Debug)]
 struct Reservation {
     budgets: QuicBudgets,
@@ -191,13 +189,13 @@ struct Reservation {
     counted: Mutex<Counted>,
 }
 
-/// Bytes that are counted, and where.
+/// The bytes that are counted for a connection, and in which sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Counted {
     Connected(usize),
-    /// It has ended, and there is room among those.
+    /// It has ended, and counts among clients that have ended.
     Ended(usize),
-    /// It has ended, and takes room from those that are connected.
+    /// It has ended, and counts among connected clients, because there was no room among the ended ones.
     EndedAmongThem(usize),
 }
 
@@ -244,7 +242,7 @@ impl Drop for Reservation {
     }
 }
 
-/// Builds what the default does, and keeps a connection's reservation for as long as QUIC has the connection.
+/// Builds quinn's default controller. QUIC keeps it as long as the connection, and the reservation with it.
 pub(super) struct Reserving {
     cubic: Arc<CubicConfig>,
     _reservation: Arc<Reservation>,

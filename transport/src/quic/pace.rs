@@ -1,17 +1,16 @@
-//! Keeps a QUIC socket from being read faster than the connections behind it take what has come in.
+//! Keeps a QUIC socket from being read faster than its connections process what has been read.
 //!
-//! quinn hands what the socket receives to one task per connection, through queues without a bound. A client that sends faster than those
-//! tasks decrypt fills the memory, and no congestion control notices, because nothing is lost. So this reads in rounds: after some
-//! datagrams the socket rests until every task that was woken before has run. Then only the system's buffer can fill up, and what
-//! does not fit in it is lost, as senders expect.
+//! quinn hands received packets to one task per connection, through queues without a bound. A client that sends faster than these tasks decrypt
+//! would fill the memory. Congestion control would not notice, because nothing is lost. So the socket is read in rounds: after some datagrams it
+//! rests until every task that was woken before has run. Meanwhile only the system's buffer can fill up, and packets that do not fit are lost,
+//! as senders expect.
 //!
-//! First packets of connections wait in one queue for the accepting task, those that show a token and those that show none within a
-//! number of their own: a token that is made up takes no place of those that ask for one. They are dropped once it is full, before
-//! anything is computed for them, and those of one address beyond a few a second as well: a flood costs little, and a client that is
-//! honest asks again.
+//! First packets of connections wait in one queue for the accepting task. Packets with a token and packets without one have places of their own in
+//! it, so that invented tokens take no place from clients that ask for a token. A first packet is dropped, before anything is computed for it,
+//! if there is no place, or if its address has sent more than a few in this second. An honest client sends it again.
 //!
-//! Each datagram is received by itself. What the system has put together quinn would keep together: one byte that has to wait for those
-//! before it would hold the memory of 64 datagrams.
+//! Each datagram is received by itself. quinn would keep datagrams together that the system has coalesced: one byte that waits for bytes before
+//! it would keep the memory of 64 datagrams.
 
 use core::fmt;
 use core::future::Future;
@@ -29,43 +28,44 @@ use std::task::Wake;
 use std::time::Instant;
 use voxwire_core::Clock;
 
-/// Datagrams per round. A task takes at least as many each time that it runs: tokio lets it take 128.
+/// Datagrams per round. A connection's task processes at least as many each time it runs: tokio lets it take 128.
 const ROUND: i64 = 64;
-/// First packets without a token, and with one, that may wait for the accepting task; and so many more a second, whether it has run or
-/// not: it is not woken for those that quinn drops. Together they are fewer than quinn lets wait, or it would drop all others.
+/// Places for first packets without a token, and for those with one, in the queue of the accepting task. All places are free again once that task
+/// has emptied the queue, and in each new second: the task is not woken for packets that quinn drops. Both together are fewer than quinn's own
+/// limit, beyond which quinn would drop first packets of any client.
 const NEW_CLIENTS: u32 = 256;
 const RETURNING: u32 = 512;
 /// A smaller datagram with a first packet is discarded (RFC 9000, 14.1).
 const MIN_FIRST: usize = 1200;
 /// First packets without a token from one address and port, in a second. A client that gets no answer sends two or three.
 const PER_FLOW: u32 = 8;
-/// The same with a token, which all of a client's Initial packets have once it has got one, acknowledgements included.
+/// The same with a token. A client that has a token puts it into all of its Initial packets, acknowledgements included.
 const PER_FLOW_RETURNING: u32 = 32;
-/// Addresses told apart; those that share a place share what it allows. In each second they share with others: who has a flood for a
-/// neighbour asks again, and has another one.
+/// Places in which first packets are counted by address. Addresses in one place share its number. In each second an address shares its place with
+/// others, so a client that shares one with a flood gets another place when it sends again.
 const FLOWS: usize = 4096;
 
-/// What the socket, the tasks of connections and the accepting task of one endpoint share.
+/// The state that the socket, the connections' tasks and the accepting task of one endpoint share.
 pub(crate) struct Pace {
     state: Mutex<State>,
     hasher: RandomState,
     clock: Clock,
-    /// The task that reads the socket has been spawned: the others are of connections.
+    /// Whether the task that reads the socket has been spawned. All tasks after it are of connections.
     reading: AtomicBool,
 }
 
 struct State {
     /// Datagrams that may be read before the next rest.
     credits: i64,
-    /// The round that tasks which are woken now belong to: this one or the other.
+    /// The round of tasks that are woken now; there are two, in turn.
     round: bool,
-    /// Tasks of either round that have been woken and have not run.
+    /// Tasks of each round that have been woken and have not run.
     woken_odd: usize,
     woken_even: usize,
-    /// The socket rests until those of the other round have run.
+    /// Whether the socket rests, until all tasks of the other round have run.
     resting: bool,
     reader: Option<Waker>,
-    /// First packets without a token and with one that the queue still has room for, and the second in which it had all of it.
+    /// Free places for first packets without a token and with one, and the second in which all of them were freed last.
     new_clients: u32,
     returning: u32,
     refilled: u32,
@@ -75,7 +75,7 @@ struct State {
 }
 
 impl State {
-    /// The queue is empty.
+    /// Frees all places for first packets.
     const fn refill(&mut self) {
         (self.new_clients, self.returning) = (NEW_CLIENTS, RETURNING);
     }
@@ -110,7 +110,7 @@ impl State {
 
     fn end_rest(&mut self) {
         self.resting = false;
-        // Where no source has anything left to do, no queue holds anything.
+        // While no task is to run, all queues are empty.
         let idle = self.woken_odd == 0 && self.woken_even == 0;
         self.credits = if idle { ROUND } else { self.credits.saturating_add(ROUND) };
     }
@@ -180,7 +180,7 @@ impl Pace {
         reader.into_iter().for_each(Waker::wake);
     }
 
-    /// Whether the socket may be read; if not, its task is woken when it may.
+    /// Whether the socket may be read. If not, its task is woken when it may be.
     fn may_read(&self, cx: &Context<'_>) -> bool {
         let mut state = self.lock();
         if state.resting {
@@ -189,13 +189,13 @@ impl Pace {
         !state.resting
     }
 
-    /// Which second of its life it is.
+    /// Seconds since this was made.
     fn second(&self) -> u32 {
         let now = self.clock.now().saturating_duration_since(voxwire_core::Instant::ZERO);
         u32::try_from(now.as_secs()).unwrap_or(u32::MAX)
     }
 
-    /// Sorts out of `buffer`, which holds what `meta` says, first packets that there is no room for in this second. Counts the rest.
+    /// Removes first packets for which there is no place from `buffer`, whose datagrams `meta` describes. Returns how many datagrams are left.
     fn admit(&self, state: &mut State, second: u32, buffer: &mut [u8], meta: &mut RecvMeta) -> i64 {
         let (stride, len) = (meta.stride.max(1), meta.len.min(buffer.len()));
         let (mut kept, mut count, mut at) = (0_usize, 0_i64, 0_usize);
@@ -256,13 +256,13 @@ impl fmt::Debug for Pace {
     }
 }
 
-/// What a datagram begins with where that is an Initial packet (RFC 9000, 17.2.2) of version 1: the only one that begins a connection.
+/// An Initial packet (RFC 9000, 17.2.2) of version 1 at the beginning of a datagram. No other packet begins a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum First {
     NewClient,
-    /// With a token, be it one of ours or not.
+    /// With a token, valid or not.
     Returning,
-    /// Without the fixed bit, which no client leaves out that may not; or cut off.
+    /// Cut off, or without the fixed bit, which no client of this server may leave out.
     Invalid,
 }
 
@@ -280,7 +280,7 @@ fn first(datagram: &[u8]) -> Option<First> {
     })
 }
 
-/// What follows a field of as many bytes as the one before it says.
+/// The bytes behind a field whose length is in the first byte.
 fn behind_length(bytes: &[u8]) -> Option<&[u8]> {
     let (len, rest) = bytes.split_first()?;
     rest.get(usize::from(*len)..)
@@ -320,19 +320,19 @@ impl Runtime for Paced {
     }
 }
 
-/// Has each datagram received by itself; quinn has asked for the opposite. False where the system does not know of that.
+/// Turns off coalescing of received datagrams, which quinn has turned on. False if the system does not allow that.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn receive_singly(socket: &std::net::UdpSocket) -> bool {
     nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::UdpGroSegment, &false).is_ok()
 }
 
-/// Elsewhere quinn does not ask for anything else.
+/// On other systems quinn does not turn coalescing on.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const fn receive_singly(_socket: &std::net::UdpSocket) -> bool {
     false
 }
 
-/// The task of a connection, of which the pace knows when it is to run and when it does.
+/// The task of a connection. It tells the pace when it is woken and when it runs.
 struct Task {
     future: Pin<Box<dyn Future<Output = ()> + Send>>,
     wakeup: Arc<Wakeup>,
@@ -347,7 +347,7 @@ struct Wakeup {
 struct WakeState {
     /// The round in which it was woken, if it has not run since.
     round: Option<bool>,
-    /// It will not run again.
+    /// The task will not run again.
     done: bool,
     task: Option<Waker>,
 }
@@ -405,7 +405,7 @@ impl Drop for Task {
 struct PacedSocket {
     inner: Arc<dyn AsyncUdpSocket>,
     pace: Arc<Pace>,
-    /// How many datagrams may come in as one.
+    /// How many datagrams the system may coalesce.
     segments: usize,
 }
 

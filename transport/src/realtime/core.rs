@@ -1,4 +1,4 @@
-//! The session, its handler, its peers, and what sound callbacks have written: one thread at a time works on them.
+//! The session, its handler, its peers, and the rings of sound callbacks, behind one lock: one thread at a time works on them.
 
 use super::ring::Ring;
 use super::socket::Socket;
@@ -20,9 +20,9 @@ pub(super) struct Core<S: Session> {
     sources: UdpPeers,
     rate: Rate,
     pub(super) rings: Vec<Ring>,
-    /// Where a block from a ring is read to: as long as the longest.
+    /// The buffer for a block from a ring. It is as long as the longest block.
     pub(super) block: Vec<u8>,
-    /// How many blocks had been written when the rings were looked at last.
+    /// How many blocks had been written when the rings were read last.
     pub(super) seen: u64,
     /// When the thread wakes up of its own accord.
     pub(super) armed: Option<Instant>,
@@ -44,7 +44,7 @@ impl<S: Session> Core<S> {
         }
     }
 
-    /// Hands on one datagram.
+    /// Hands one datagram to the session.
     pub(super) fn datagram(&mut self, link: Link<'_>, now: Instant, path: Path, bytes: &[u8]) {
         let known = self.sources.find((0, path.remote));
         let Some(peer) = known.or_else(|| self.open(link, now, path)) else { return };
@@ -56,7 +56,7 @@ impl<S: Session> Core<S> {
         }
     }
 
-    /// A source that is not known. `None` if the session refuses it.
+    /// A new source becomes a peer. `None` if the session refuses it.
     fn open(&mut self, link: Link<'_>, now: Instant, path: Path) -> Option<PeerId> {
         let peer = self.ids.mint()?;
         self.peers.insert(peer, UdpPeer::new((0, path)));
@@ -72,7 +72,7 @@ impl<S: Session> Core<S> {
         self.peers.get(peer).map(|_| peer)
     }
 
-    /// Hands an input to the session, and its event to the application; then sends what the session wants sent.
+    /// Hands an input to the session, and its event to the application. Then carries out the session's outputs.
     fn input(&mut self, link: Link<'_>, now: Instant, input: Input<'_>) {
         self.handle(now, input);
         self.settle(link, now);
@@ -100,7 +100,7 @@ impl<S: Session> Core<S> {
         }
     }
 
-    /// Sends what sound callbacks have written.
+    /// Hands the blocks that sound callbacks have written to the application, and sends the session's datagrams.
     pub(super) fn drain_rings(&mut self, link: Link<'_>, now: Instant) {
         self.seen = link.written.load(SeqCst);
         for (sender, ring) in self.rings.iter_mut().enumerate() {
@@ -111,7 +111,7 @@ impl<S: Session> Core<S> {
         }
     }
 
-    /// Sends what the session wants sent, and hands in what it has put off and whose turn has come.
+    /// Carries out the session's outputs, and hands in the inputs that it has put off and takes now.
     pub(super) fn settle(&mut self, link: Link<'_>, now: Instant) {
         loop {
             let refused = flush((&mut self.session, &mut self.ids, &mut self.peers, &mut self.sources), link);
@@ -133,7 +133,7 @@ impl<S: Session> Core<S> {
     }
 }
 
-/// What a core sends by.
+/// What a core needs to send.
 #[derive(Clone, Copy)]
 pub(super) struct Link<'l> {
     pub(super) socket: &'l Socket,
@@ -144,7 +144,7 @@ pub(super) struct Link<'l> {
 
 type Parts<'c, S> = (&'c mut S, &'c mut PeerIds, &'c mut PeerSlab<UdpPeer>, &'c mut UdpPeers);
 
-/// Takes the session's outputs, up to one that there is an answer to: streams cannot be had here.
+/// Carries out the session's outputs. Stops at one that asks for a stream, and returns the input that refuses it.
 fn flush<S: Session>((session, ids, peers, sources): Parts<'_, S>, link: Link<'_>) -> Option<Input<'static>> {
     let (mut done, mut run, mut refused) = (0_usize, Run::new(link), None);
     for output in session.outputs() {
@@ -174,7 +174,7 @@ fn flush<S: Session>((session, ids, peers, sources): Parts<'_, S>, link: Link<'_
             }
             Output::Dial { id, .. } => refused = Some(Input::DialFailed(id)),
             Output::Listen { id } => refused = Some(Input::ListenFailed(id)),
-            // What concerns streams.
+            // The rest concerns streams.
             _ => {}
         }
         if refused.is_some() {
@@ -224,7 +224,7 @@ impl<'l, 'f> Run<'l, 'f> {
     }
 }
 
-/// Hands on what one call has received. Between two datagrams, what sound callbacks have written goes out.
+/// Hands the datagrams of one call to the session. Between two datagrams, sends what sound callbacks have written.
 pub(super) fn deliver<S: Session>(core: &mut Core<S>, link: Link<'_>, now: Instant, received: &Received) {
     for (bytes, path) in received.iter() {
         core.datagram(link, now, path, bytes);

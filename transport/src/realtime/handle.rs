@@ -27,7 +27,7 @@ pub enum Scheduling {
     RealTime(u8),
     /// As any other thread.
     Normal {
-        /// Why not otherwise; `None` if nothing else was wanted.
+        /// Why not in real time; `None` if the settings ask for no priority.
         reason: Option<String>,
     },
 }
@@ -61,7 +61,7 @@ impl<S: Session> Handle<S> {
         Self { shared, calls, thread: Some(thread), scheduling }
     }
 
-    /// Runs `f` on the driver's thread, with the session, and waits for its result; then what the session wants sent is sent. Not for a sound
+    /// Runs `f` with the session on the driver's thread, and waits for its result. The session's outputs are carried out after that. Not for a sound
     /// callback, nor for the driver's own handler, which would wait for itself. Keep it short: audio waits meanwhile.
     ///
     /// # Errors
@@ -123,7 +123,7 @@ impl<S: Session> fmt::Debug for Handle<S> {
     }
 }
 
-/// Schedules the calling thread as is wanted, where that is permitted.
+/// Schedules the calling thread under `SCHED_FIFO` at `priority`, where that is permitted.
 pub(super) fn schedule(priority: Option<u8>) -> Scheduling {
     let Some(priority) = priority else { return Scheduling::Normal { reason: None } };
     let set = ThreadPriorityValue::try_from(priority).and_then(|value| {

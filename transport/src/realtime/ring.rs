@@ -1,4 +1,4 @@
-//! Blocks of samples on their way from a sound callback: whole, in order, without a wait on either side.
+//! A ring for blocks of samples from a sound callback. Blocks come out whole and in order, and neither side waits.
 
 use rtrb::{Consumer, Producer, RingBuffer};
 

@@ -14,7 +14,7 @@ pub struct Socket {
     socket: UdpSocket,
     local: SocketAddr,
     wildcard: bool,
-    /// The system cuts one send into datagrams.
+    /// Whether the system cuts one send into datagrams (GSO).
     segments: AtomicBool,
     broadcast: Vec<SocketAddr>,
 }
@@ -47,7 +47,7 @@ impl Socket {
         Ok(Self { local: socket.local_addr()?, socket, wildcard, segments, broadcast: Vec::new() })
     }
 
-    /// The same socket, which sends what the session broadcasts to each of these addresses: those of networks, or of single hosts.
+    /// The same socket, which sends each broadcast of the session to all of these addresses: broadcast addresses of networks, or addresses of hosts.
     ///
     /// # Errors
     /// The system's.
@@ -55,7 +55,7 @@ impl Socket {
         self.socket.set_broadcast(true)?;
         let v6 = self.local.is_ipv6();
         let as_ours = |to: SocketAddr| match to {
-            // As a socket of IPv6 sees it, if it serves both.
+            // A socket for both families has mapped addresses for IPv4.
             SocketAddr::V4(v4) if v6 => SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port())),
             to => to,
         };
@@ -67,7 +67,7 @@ impl Socket {
         self.local
     }
 
-    /// Fetches what waits. `WouldBlock` if nothing does.
+    /// Receives what waits. `WouldBlock` if nothing does.
     pub(super) fn receive(&self, received: &mut Received) -> io::Result<()> {
         udp::fetch(&self.socket, (self.local.is_ipv6(), self.wildcard), received)
     }
@@ -87,7 +87,7 @@ impl Socket {
         let alone = |datagram: &IoSlice<'_>| {
             let datagram = core::slice::from_ref(datagram);
             let sent = udp::send_slices(&self.socket, datagram, None, to, v6);
-            // Our address of before may be none of ours any more, or that of a broadcast.
+            // The local address may not be ours any more, or may be a broadcast address.
             sent.or_else(|error| match to.local {
                 Some(_) => udp::send_slices(&self.socket, datagram, None, to.remote.into(), v6),
                 None => Err(error),
@@ -96,7 +96,7 @@ impl Socket {
         run.iter().map(|datagram| u64::from(alone(datagram).is_err())).fold(0, u64::saturating_add)
     }
 
-    /// Sends a datagram to all who are to have what the session broadcasts. Returns to how many it could not be sent.
+    /// Sends a broadcast to all of its addresses. Returns how many times that failed.
     pub(super) fn broadcast(&self, datagram: &[u8]) -> u64 {
         let datagram = [IoSlice::new(datagram)];
         self.broadcast.iter().map(|to| self.send(&datagram, (*to).into())).fold(0, u64::saturating_add)

@@ -1,4 +1,4 @@
-//! Sleeping until the socket has something, somebody has something for the thread, or a timer is due.
+//! The thread's sleep: until a datagram comes in, another thread wakes it, or a timer is due.
 
 use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use core::time::Duration;
@@ -24,7 +24,7 @@ impl Waker {
         Ok(Self { sleeper, waker, woken: AtomicBool::new(false) })
     }
 
-    /// Wakes the thread, or has it not fall asleep. Never waits.
+    /// Wakes the thread, or keeps it from falling asleep. Never waits.
     pub(super) fn wake(&self) {
         if !self.woken.swap(true, SeqCst) {
             // It cannot be full: there is one byte in it at most.
@@ -44,8 +44,8 @@ impl Waker {
         }
         let [_, woken] = both;
         if woken.any().unwrap_or(true) {
-            // In this order: a wake between the two writes no byte, and what it is for is looked at now. The other way round
-            // its byte would be read here, and no later wake would write one.
+            // In this order: a wake between the two lines writes no byte, and the thread looks now for what it is to do. In the other order the
+            // byte of such a wake would be read here, and no later wake would write another.
             let _ = (&self.sleeper).read(&mut [0; 8]);
             self.woken.store(false, SeqCst);
         }

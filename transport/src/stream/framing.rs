@@ -5,20 +5,20 @@ use core::time::Duration;
 use voxwire_core::bytes::BufMut;
 use voxwire_core::{FrameError, Framing, Lane, Progress};
 
-/// How the frames of a connection lie in its byte stream.
+/// Cuts the byte stream of a connection into frames.
 #[derive(Debug)]
 pub(crate) enum StreamFraming<F> {
-    /// As the session's framing has it.
+    /// By the session's framing.
     Session(F),
-    /// As units: a u16 length, a kind, then the frame, which the session's framing checks.
+    /// Into units: a u16 length, a kind, then the frame. The session's framing checks the frame.
     Units {
         framing: F,
-        /// Of the last unit.
+        /// The kind of the last unit.
         kind: Kind,
     },
 }
 
-/// What a frame is.
+/// What a unit or frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Frame(Lane),
@@ -30,7 +30,7 @@ impl<F: Framing> StreamFraming<F> {
         Self::Units { framing, kind: Kind::Frame(Lane::Reliable) }
     }
 
-    /// What the last frame is.
+    /// What the last unit or frame holds.
     pub(crate) const fn kind(&self) -> Kind {
         match self {
             Self::Session(_) => Kind::Frame(Lane::Reliable),
@@ -38,7 +38,7 @@ impl<F: Framing> StreamFraming<F> {
         }
     }
 
-    /// Written before a frame.
+    /// Appends the bytes before a frame.
     pub(crate) fn put_head(&self, lane: Lane, frame: &[u8], out: &mut Vec<u8>) {
         match self {
             Self::Session(framing) => framing.put_header(frame, out),
@@ -49,7 +49,7 @@ impl<F: Framing> StreamFraming<F> {
         }
     }
 
-    /// Whether a frame can be sent at all.
+    /// Whether a frame can be sent on this stream.
     pub(crate) fn fits(&self, frame: &[u8]) -> bool {
         match self {
             Self::Session(framing) => framing.takes(frame),

@@ -1,4 +1,4 @@
-//! Frames that are queued for many connections, held once.
+//! Large frames that are queued for several connections, and held once.
 
 use core::fmt;
 use core::hash::BuildHasher;
@@ -7,13 +7,13 @@ use std::collections::{HashMap, hash_map::RandomState};
 use std::sync::{Arc, Weak};
 use voxwire_core::FrameId;
 
-/// A frame that is queued for any number of connections, and counts once in the total as long as one of them has it.
+/// A frame that is queued for any number of connections. It counts once in the total, as long as one of them has it.
 pub(crate) struct Held {
     bytes: Box<[u8]>,
     total: Arc<AtomicUsize>,
 }
 
-/// What a held frame takes beside its bytes: two counts, the rest of it, and an entry by which it is found.
+/// Bytes of memory for a held frame beside its own: two counts, the struct, and its entry in `Frames`.
 const BOOKS: usize = 2 * size_of::<usize>() + size_of::<Held>() + size_of::<(u64, Weak<Held>)>();
 
 impl Held {
@@ -26,7 +26,7 @@ impl Held {
         &self.bytes
     }
 
-    /// The part of one of the connections that have it.
+    /// Its bytes, divided by the number of connections that have it.
     pub(crate) fn share(self: &Arc<Self>) -> usize {
         self.bytes.len().checked_div(Arc::strong_count(self)).unwrap_or(0)
     }
@@ -44,17 +44,17 @@ impl fmt::Debug for Held {
     }
 }
 
-/// Finds held frames by their bytes: clients that log in one after the other are sent much the same.
+/// Finds held frames by their bytes. Clients that log in one after the other are sent the same frames.
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
     /// By a hash with a random key, so that no peer can choose which entry its frame replaces.
     held: HashMap<u64, Weak<Held>, RandomState>,
-    /// The last one: most addressees of a frame follow each other.
+    /// The last frame: most addressees of a frame follow each other.
     last: Option<(FrameId, Weak<Held>)>,
 }
 
 impl Frames {
-    /// The frame, shared by all connections for which the same bytes are queued.
+    /// The held frame of these bytes, which all connections share that have it queued.
     pub(crate) fn hold(&mut self, id: FrameId, frame: &[u8], total: &Arc<AtomicUsize>) -> Arc<Held> {
         if let Some((last, held)) = &self.last {
             if let Some(held) = held.upgrade().filter(|_| *last == id) {
@@ -66,7 +66,7 @@ impl Frames {
         held
     }
 
-    /// The same for a frame that is not known by an id.
+    /// The same, without the shortcut by id.
     pub(crate) fn hold_bytes(&mut self, frame: &[u8], total: &Arc<AtomicUsize>) -> Arc<Held> {
         let key = self.held.hasher().hash_one(frame);
         let known = self.held.get(&key).and_then(Weak::upgrade).filter(|held| *held.bytes == *frame);

@@ -6,13 +6,13 @@ use core::task::{Context, Poll, ready};
 use std::io::{self, IoSlice};
 use voxwire_core::FrameBuf;
 
-/// What a read buffer is asked for at a time, in bytes.
+/// Bytes of one read, at most.
 pub(crate) const READ: usize = 16 * 1024;
 /// Reads in a row before other tasks get their turn.
 pub(crate) const READS: usize = 8;
 
-/// Reads once into `buffer`, where at least `needed` bytes of the next frame are missing, and no more than `most` bytes. Returns how many
-/// bytes there were: 0 at the end of the stream.
+/// Reads once into `buffer`, up to `most` bytes; at least `needed` bytes of the next frame are missing. Returns how many bytes came in: 0 at the end
+/// of the stream.
 pub(crate) fn poll_fill(
     stream: &mut Stream,
     cx: &mut Context<'_>,
@@ -31,8 +31,8 @@ pub(crate) fn poll_fill(
     poll
 }
 
-/// Writes `batch`, with one call if the system takes all of it. Pending: the peer takes no more now. `taken` is set where the system has
-/// taken something.
+/// Writes `batch`, with one call if the system takes all of it. Pending while the peer takes no more. Sets `taken` if the system has taken some of
+/// it.
 pub(crate) fn poll_write(
     stream: &mut Stream,
     cx: &mut Context<'_>,
@@ -56,8 +56,8 @@ pub(crate) fn poll_write(
     Poll::Ready(Ok(()))
 }
 
-/// Reads and discards until the peer has closed its side, or the connection has failed. Otherwise the system would reset a connection that
-/// is dropped, and with it the final frames.
+/// Reads and discards until the peer has closed its side, or the connection has failed. If unread bytes were left, the system would reset the
+/// connection when it is dropped, and our final frames would be lost.
 pub(crate) fn poll_discard(stream: &mut Stream, cx: &mut Context<'_>, buffer: &mut FrameBuf) -> Poll<()> {
     for _ in 0..READS {
         buffer.consume(usize::MAX);
@@ -70,7 +70,7 @@ pub(crate) fn poll_discard(stream: &mut Stream, cx: &mut Context<'_>, buffer: &m
     Poll::Pending
 }
 
-/// F-62: whether a stream begins as that of a TLS server that was spoken to in the clear does: with an alert.
+/// F-62: whether a stream begins with a TLS alert. A TLS server answers so to a client that speaks in the clear.
 pub(crate) const fn is_tls_alert(begin: &[u8]) -> bool {
     matches!(begin, [21, 3, 0..=4, ..])
 }

@@ -8,32 +8,31 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use voxwire_core::{Framing, Lane};
 
-/// What is queued for one connection: whole frames.
+/// The queue of one connection: whole frames.
 ///
-/// Droppable frames have a budget of bytes; over it the oldest goes first, because fresh audio is worth more. Reliable
-/// frames have one of their own, and over it the connection is to be closed. One frame of a lane is always admitted,
-/// however large.
+/// Droppable frames have a budget of bytes. Over it the oldest frame is dropped, because fresh audio is worth more. Reliable frames have a limit of
+/// their own. Over it the connection is to be closed. One frame of each lane is always admitted, however large.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    /// The queue's own bytes, from `start` on: moved only when most of them have been taken.
+    /// The queue's own bytes, from `start` on. They are moved only when most of them have been taken.
     bytes: Vec<u8>,
     start: usize,
-    /// The first one is no gap.
+    /// The first entry is no gap.
     frames: VecDeque<Frame>,
-    /// Once something droppable has been queued. On the heap, because most connections have nothing queued.
+    /// Set once a droppable frame has been queued. On the heap, because most connections have nothing queued.
     drops: Option<Box<Drops>>,
     droppable: LaneTotal,
     reliable: LaneTotal,
     /// Droppable frames dropped so far.
     pub(crate) dropped: u64,
-    /// Something is queued that is not to be queued twice.
+    /// A message is queued that is not to be queued twice (`push_once`).
     once: bool,
     /// Bytes that were copied within the queue or out of it, and frames that were looked at.
     #[cfg(test)]
     moved: usize,
 }
 
-/// Where a frame is: so many frames and own bytes have been queued before it. Nothing has to be adjusted when those before it go.
+/// The position of a frame: how many frames and own bytes have ever been queued before it. So nothing changes when frames before it are taken.
 #[derive(Debug, Clone, Copy, Default)]
 struct Spot {
     frame: u64,
@@ -41,7 +40,7 @@ struct Spot {
 }
 
 impl Spot {
-    /// What closing gaps costs from here to `end`, and what frames and bytes take.
+    /// The memory of frames and own bytes from here to `end`. It is also the cost of closing gaps from here on.
     fn weight(self, end: Self) -> u64 {
         let frames = end.frame.saturating_sub(self.frame).saturating_mul(size_of::<Frame>() as u64);
         end.byte.saturating_sub(self.byte).saturating_add(frames)
@@ -53,38 +52,39 @@ impl Spot {
     }
 }
 
-/// What it takes to drop a frame that is behind others.
+/// The bookkeeping for dropping frames from the middle of the queue.
 #[derive(Debug, Default)]
 struct Drops {
-    /// What has been taken out of the front so far: where the first frame is.
+    /// The position of the first frame.
     front: Spot,
-    /// Where the droppable frames are.
+    /// The positions of the droppable frames.
     spots: VecDeque<Spot>,
     gaps: Gaps,
 }
 
-/// Where droppable frames were that have been dropped from behind others. All are before those that are queued.
+/// Gaps: the places of droppable frames that were dropped from the middle of the queue. All of them are before the droppable frames that are still
+/// queued.
 #[derive(Debug, Clone, Copy, Default)]
 struct Gaps {
-    /// The first of them, or something before it.
+    /// The position of the first gap, or one before it.
     first: Spot,
     frames: u64,
     bytes: usize,
 }
 
-/// A queued frame. Lengths instead of positions, so that nothing has to be adjusted when those before it go.
+/// A queued frame. It has a length and no position, so that nothing changes when frames before it are taken.
 #[derive(Debug)]
 enum Frame {
-    /// So many of the queue's own bytes.
+    /// A frame of `len` of the queue's own bytes.
     Own { lane: Lane, once: bool, len: usize },
-    /// A reliable frame that is shared with other queues, behind so many of the queue's own bytes.
+    /// A reliable frame that is shared with other queues, behind a head of the queue's own bytes.
     Held { head: u32, frame: Arc<Held> },
-    /// So many of the queue's own bytes belong to no frame any more.
+    /// `len` of the queue's own bytes that belong to no frame any more.
     Gap { len: usize },
 }
 
 impl Frame {
-    /// How many of the queue's own bytes are its.
+    /// How many of the queue's own bytes it has.
     const fn own(&self) -> usize {
         match self {
             Self::Own { len, .. } | Self::Gap { len } => *len,
@@ -125,18 +125,18 @@ impl LaneTotal {
     }
 }
 
-/// How far the queue's own bytes have been taken out.
+/// How many of the queue's own bytes a batch has taken.
 struct Taken {
     /// Bytes of frames.
     own: usize,
-    /// Where the bytes begin that have not been copied yet, and where they end.
+    /// The range of taken bytes that have not been copied yet.
     start: usize,
     end: usize,
-    /// Those before the last gap.
+    /// The taken bytes before the last gap.
     copied: Option<Vec<u8>>,
 }
 
-/// A queue keeps the room of so many frames.
+/// An empty queue keeps room for so many frames.
 const KEPT_FRAMES: usize = 16;
 
 /// A reliable frame did not fit.
@@ -148,7 +148,7 @@ impl Queue {
         Self::with_limits(max_queued, max_queued)
     }
 
-    /// A queue for so many bytes of droppable frames, where the session sets no budget, and of reliable ones.
+    /// A queue for `budget` bytes of droppable frames, if the session sets no other budget, and `reliable` bytes of reliable frames.
     pub(crate) const fn with_limits(budget: usize, reliable: usize) -> Self {
         Self {
             bytes: Vec::new(),
@@ -164,7 +164,7 @@ impl Queue {
         }
     }
 
-    /// What droppable frames may take; 0 restores `default`.
+    /// Sets the budget of droppable frames in bytes; 0 restores `default`.
     pub(crate) const fn set_budget(&mut self, bytes: usize, default: usize) {
         self.droppable.max = if bytes == 0 { default } else { bytes };
     }
@@ -179,8 +179,7 @@ impl Queue {
         self.reliable.bytes.saturating_add(self.droppable.bytes)
     }
 
-    /// Memory held for what is queued, in bytes, but for frames that are shared with other queues. The room of the last few frames of a
-    /// queue that is empty belongs to the connection.
+    /// Bytes of memory that the queue holds, without frames that it shares with others. The room that an empty queue keeps does not count.
     pub(crate) fn memory(&self) -> usize {
         if self.frames.is_empty() {
             return self.bytes.capacity();
@@ -191,7 +190,7 @@ impl Queue {
         self.bytes.capacity().saturating_add(frames).saturating_add(spots)
     }
 
-    /// This queue's part of the frames that it shares with others, in bytes.
+    /// Bytes of shared frames, each divided by the number of queues that have it.
     pub(crate) fn share(&self) -> usize {
         self.frames.iter().fold(0, |sum: usize, frame| match frame {
             Frame::Held { frame, .. } => sum.saturating_add(frame.share()),
@@ -213,7 +212,7 @@ impl Queue {
         self.frames.is_empty()
     }
 
-    /// Adds a reliable frame that other queues may have, too, behind its head.
+    /// Adds the head of a reliable frame, and the frame, which other queues may share.
     pub(crate) fn push_held(
         &mut self,
         framing: &StreamFraming<impl Framing>,
@@ -228,8 +227,8 @@ impl Queue {
         if self.reliable.is_over(self.reliable.max) { Err(Overflow) } else { Ok(()) }
     }
 
-    /// Adds a frame behind its head, and drops the oldest droppable ones over the budget, or over `burst` bytes, if that is more. `buffer`
-    /// lends memory to a queue that has none.
+    /// Adds a frame with its head. Then drops the oldest droppable frames over the budget, or over `burst` bytes if that is more. `buffer` lends
+    /// memory to a queue that has none.
     pub(crate) fn push(
         &mut self,
         framing: &StreamFraming<impl Framing>,
@@ -263,7 +262,7 @@ impl Queue {
         self.lane(lane).add(len);
     }
 
-    /// Behind all frames and bytes.
+    /// The position behind the last frame.
     fn end(&self) -> Spot {
         let mut end = self.drops.as_ref().map_or_else(Spot::default, |drops| drops.front);
         end.advance(self.frames.len() as u64, self.bytes.len().saturating_sub(self.start));
@@ -277,8 +276,7 @@ impl Queue {
         }
     }
 
-    /// Bytes that a framing wants sent before anything else that is pushed from now on. Over budget, the connection is to
-    /// be closed: its peer asks, and does not take the answers.
+    /// Adds the bytes that a framing has pending. Over the limit the connection is to be closed: its peer asks, and does not take the answers.
     pub(crate) fn push_pending(&mut self, framing: &mut impl Framing) -> Result<(), Overflow> {
         let len = framing.take_pending(&mut self.bytes);
         if len == 0 {
@@ -288,12 +286,12 @@ impl Queue {
         if self.reliable.is_over(self.reliable.max) { Err(Overflow) } else { Ok(()) }
     }
 
-    /// Bytes of the transport's own, as they are. Over budget, the connection is to be closed, as with reliable frames.
+    /// Adds bytes of the transport as they are. They count as a reliable frame.
     pub(crate) fn push_raw(&mut self, bytes: &[u8]) -> Result<(), Overflow> {
         self.push_bytes(bytes, false)
     }
 
-    /// The same for bytes that say nothing new as long as those of the last time are queued.
+    /// The same for a message that is not queued twice: it is left out while the last one is queued.
     pub(crate) fn push_once(&mut self, bytes: &[u8]) -> Result<(), Overflow> {
         if core::mem::replace(&mut self.once, true) {
             return Ok(());
@@ -307,7 +305,7 @@ impl Queue {
         if self.reliable.is_over(self.reliable.max) { Err(Overflow) } else { Ok(()) }
     }
 
-    /// All that is queued, in exchange for an empty buffer, but for frames that are shared with other queues, which are let go.
+    /// Empties the queue, and returns its own bytes. Shared frames are let go.
     pub(crate) fn take(&mut self) -> Vec<u8> {
         self.close_gaps();
         self.frames.clear();
@@ -326,8 +324,8 @@ impl Queue {
         bytes
     }
 
-    /// What is to be written next: `most` bytes of whole frames, or one frame. The rest can still be dropped. `buffer` lends memory to
-    /// what is taken out.
+    /// Takes the next batch: up to `most` bytes of whole frames, or one frame. Frames behind it can still be dropped. `buffer` lends memory to the
+    /// batch.
     pub(crate) fn take_next(&mut self, most: usize, buffer: impl FnOnce() -> Vec<u8>) -> WriteBatch {
         let mut batch = WriteBatch::default();
         let mut taken = Taken { own: 0, start: self.start, end: self.start, copied: None };
@@ -342,7 +340,7 @@ impl Queue {
             self.take_front(&mut batch, &mut taken, || buffer.take().map(|lend| lend()).unwrap_or_default());
         }
         if taken.end >= self.bytes.len() && taken.copied.is_none() {
-            // All of it: the memory changes hands.
+            // All own bytes are taken: the batch gets the memory itself.
             batch.own = core::mem::take(&mut self.bytes);
             batch.done = core::mem::take(&mut self.start);
             batch.held.iter_mut().for_each(|(at, _)| *at = at.saturating_add(batch.done));
@@ -410,7 +408,7 @@ impl Queue {
         }
     }
 
-    /// Gives up the room of what has been taken, if that is more than what is queued: no byte pays for being moved more than once.
+    /// Closes the room of taken bytes, if it is larger than the bytes behind it. So moving costs no more than one move for each byte taken.
     fn close_up(&mut self) {
         if self.start > self.bytes.len() / 2 {
             self.bytes.drain(..core::mem::take(&mut self.start));
@@ -448,7 +446,7 @@ impl Queue {
         // As a rule they are the oldest of all.
         self.skip_gaps();
         self.close_up();
-        // Only where the gaps are most of what has to be gone through: no frame that is dropped pays for more than itself.
+        // Only where gaps are most of what `close_gaps` goes through. So the cost for each dropped frame is bounded by its own size.
         let (gaps, end) = (self.drops.as_ref().map_or_else(Gaps::default, |drops| drops.gaps), self.end());
         let weight = gaps.frames.saturating_mul(size_of::<Frame>() as u64).saturating_add(gaps.bytes as u64);
         if weight > gaps.first.weight(end) / 2 {
@@ -457,7 +455,7 @@ impl Queue {
         self.give_back();
     }
 
-    /// Gives back the room of frames that have gone, once that is most of it.
+    /// Gives back room for frames, once most of it is not used.
     fn give_back(&mut self) {
         if self.frames.capacity() > KEPT_FRAMES && self.frames.capacity() / 4 > self.frames.len() {
             self.frames.shrink_to(self.frames.len().saturating_mul(2));
@@ -469,7 +467,7 @@ impl Queue {
         }
     }
 
-    /// Takes gaps off the front.
+    /// Removes gaps at the front.
     fn skip_gaps(&mut self) {
         let Some(Drops { front, gaps, .. }) = self.drops.as_deref_mut() else { return };
         while let Some(Frame::Gap { len }) = self.frames.front() {
@@ -479,13 +477,13 @@ impl Queue {
             front.advance(1, len);
             self.frames.pop_front();
         }
-        // Those that are left are behind what is left.
+        // The remaining gaps are not before the first frame.
         if gaps.first.frame < front.frame {
             gaps.first = *front;
         }
     }
 
-    /// Gives up the room of gaps: what is behind the first of them moves up.
+    /// Closes all gaps: what is behind the first of them moves up.
     fn close_gaps(&mut self) {
         let Some(Drops { front, spots, gaps }) = self.drops.as_deref_mut() else { return };
         if gaps.frames == 0 {
@@ -529,7 +527,7 @@ impl Queue {
 }
 
 impl Gaps {
-    /// One of them is at the front no more.
+    /// One gap was removed.
     const fn remove(&mut self, bytes: usize) {
         self.frames = self.frames.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(bytes);

@@ -1,4 +1,4 @@
-//! The bytes of one connection, over any transport.
+//! One byte stream, over any transport.
 
 use core::future::Future;
 use core::pin::Pin;
@@ -10,11 +10,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use voxwire_core::Instant;
 
-/// What TLS may hold that is encrypted and not sent, in bytes.
+/// Bytes that TLS may have encrypted and not sent.
 #[cfg(feature = "tls")]
 pub(crate) const SEALED: usize = 16 * 1024;
 
-/// One connection's bytes, in the clear or not.
+/// The byte stream of one connection, in the clear or encrypted.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Plain(TcpStream),
@@ -63,8 +63,7 @@ impl Stream {
         .await
     }
 
-    /// Bytes that TLS has taken since it handed something over last, and cannot hand over: of a record that has not come in whole, or more
-    /// than a few with nothing in them.
+    /// Bytes that TLS has read and cannot hand over: those of a partial record, or more than a few of records without data.
     pub(crate) fn sealed(&self) -> usize {
         match self {
             #[cfg(feature = "tls")]
@@ -73,7 +72,7 @@ impl Stream {
         }
     }
 
-    /// Bytes that TLS has taken and not handed over, be it that it cannot, or that they have not been read.
+    /// Bytes that TLS has read and not handed over: those of a partial record, and data that was not asked for.
     #[cfg_attr(
         not(feature = "tls"),
         expect(clippy::needless_pass_by_ref_mut, reason = "TLS alone is changed")
@@ -82,7 +81,7 @@ impl Stream {
         match self {
             #[cfg(feature = "tls")]
             Self::Tls(stream) => {
-                // Nothing new has come in: this only tells what there is.
+                // No new bytes are given to TLS here: this only tells what it holds.
                 let state = match &mut **stream {
                     tokio_rustls::TlsStream::Client(stream) => stream.get_mut().1.process_new_packets(),
                     tokio_rustls::TlsStream::Server(stream) => stream.get_mut().1.process_new_packets(),
@@ -94,7 +93,7 @@ impl Stream {
         }
     }
 
-    /// What was last seen of that, and since when there is any.
+    /// What `see` noted last: since when TLS holds bytes that it cannot hand over, and how many.
     pub(crate) fn seen(&self) -> Option<(Instant, usize)> {
         match self {
             #[cfg(feature = "tls")]
@@ -115,7 +114,7 @@ impl Stream {
         }
     }
 
-    /// What TLS may hold that it has been given and has not sent, where it holds anything; QUIC counts by itself.
+    /// Bytes that TLS may hold that were written and not sent; 0 if it holds none. QUIC counts its own.
     pub(crate) fn unsent(&self) -> usize {
         match self {
             #[cfg(feature = "tls")]
@@ -124,7 +123,7 @@ impl Stream {
         }
     }
 
-    /// Whether there is something to read, as far as that can be told without reading it: ready where it cannot.
+    /// Ready if there is something to read, or if that cannot be told without reading.
     pub(crate) fn poll_peek(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Plain(stream) => stream.poll_peek(cx, &mut ReadBuf::new(&mut [0])).map(drop),
@@ -132,7 +131,7 @@ impl Stream {
         }
     }
 
-    /// Whether the peer has closed its side, even if there is something to read before that. False where that cannot be told.
+    /// Whether the peer has closed its side, even if there is still something to read. False where that cannot be told.
     pub(crate) fn is_closed_by_peer(&self, cx: &mut Context<'_>) -> bool {
         let Some(stream) = self.tcp() else { return false };
         let ready = core::pin::pin!(stream.ready(tokio::io::Interest::READABLE));
@@ -143,9 +142,10 @@ impl Stream {
         }
     }
 
-    /// Whether the peer is gone while we do not read: it has reset the connection; or it has closed its side and all that it sent has been
-    /// taken, by us as well if that is so (`taken`). What it sent before it closed still counts. Under TLS only a reset shows, as TLS may
-    /// hold what it sent; not within the process; QUIC tells in another way.
+    /// Whether the peer has vanished while the hub does not read. It has if it has reset the connection; or if it has closed its side, the system
+    /// holds no more of its bytes, and the hub holds none either (`taken`).
+    ///
+    /// Under TLS only a reset shows, because TLS may hold bytes. Within the process nothing shows. For QUIC see `Datagrams::is_closed`.
     pub(crate) fn has_vanished(&self, cx: &mut Context<'_>, taken: bool) -> bool {
         let Some(stream) = self.tcp() else { return false };
         let both = tokio::io::Interest::READABLE | tokio::io::Interest::WRITABLE;
@@ -169,7 +169,7 @@ impl Stream {
         }
     }
 
-    /// As [`poll_write`](Self::poll_write), of several pieces. At least some of the first is written, or nothing.
+    /// As [`poll_write`](Self::poll_write), for several pieces.
     pub(crate) fn poll_write_vectored(
         &mut self,
         cx: &mut Context<'_>,
@@ -200,12 +200,12 @@ impl Stream {
         }
     }
 
-    /// The address that we have on this connection, where it is plain or TLS.
+    /// Our address on this connection, if it is over TCP.
     pub(crate) fn local_ip(&self) -> Option<core::net::IpAddr> {
         self.tcp()?.local_addr().ok().map(|address| address.ip())
     }
 
-    /// The connection of the system's that it is, if it is one over TCP.
+    /// The TCP socket, if the connection is over TCP.
     fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Plain(stream) => Some(stream),
@@ -215,8 +215,8 @@ impl Stream {
         }
     }
 
-    /// Whether the system has taken something of a connection over TCP since this was asked last: `written`, but for TLS, which writes by
-    /// itself. `None` of others.
+    /// Whether the system has taken bytes since the last call. That is `written`, except for TLS, which writes to the socket itself. `None` if the
+    /// connection is not over TCP.
     #[cfg_attr(
         not(feature = "tls"),
         expect(clippy::needless_pass_by_ref_mut, reason = "TLS alone is changed")
@@ -230,12 +230,13 @@ impl Stream {
         }
     }
 
-    /// Has the connection reset when it is dropped: what waits in the system is thrown away, and nothing lingers.
+    /// Makes dropping reset the connection: the system discards its buffers, and keeps nothing of it.
     pub(crate) fn reset(&self) {
         let _ = self.tcp().map(|stream| SockRef::from(stream).set_linger(Some(Duration::ZERO)));
     }
 
-    /// How long the system lets sent bytes be unacknowledged, and a window be too small, from now on; `None` for its own limits (Linux).
+    /// Sets how long sent bytes may be unacknowledged, or the peer's window too small, before the system resets the connection (Linux). `None` for
+    /// the system's own limits.
     pub(crate) fn set_unacknowledged(&self, limit: Option<Duration>) {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         let _ = self.tcp().map(|stream| SockRef::from(stream).set_tcp_user_timeout(limit));

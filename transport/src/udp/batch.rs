@@ -1,4 +1,4 @@
-//! Datagrams to be sent, with as few calls as the system allows.
+//! Sends datagrams with as few calls as the system allows.
 
 use super::datagram::{BATCH, Destination, Send};
 use super::socket::Udp;
@@ -14,12 +14,12 @@ const ROOM: usize = 4096;
 pub(crate) struct DatagramBatch {
     bytes: Vec<u8>,
     sends: Vec<Send>,
-    /// The frame appended last that others may be sent, too, and where it lies.
+    /// The id of the last shared frame, and where it lies.
     last: Option<(FrameId, usize)>,
     pub(super) frames: usize,
     /// Indices into `sends`, by destination.
     order: Vec<usize>,
-    /// What is to go through the first socket of an address goes through the second.
+    /// Datagrams for the first of these two sockets go through the second one.
     through: Option<(usize, usize)>,
 }
 
@@ -36,7 +36,7 @@ impl DatagramBatch {
         self.through = None;
     }
 
-    /// Of several sockets at one address, of which `group` is the first, everything goes through this one.
+    /// Sends everything for the sockets at one address, of which `group` is the first, through `socket`.
     pub(crate) const fn send_through(&mut self, group: usize, socket: usize) {
         self.through = Some((group, socket));
     }
@@ -69,7 +69,7 @@ impl DatagramBatch {
     /// Copies a frame. Returns where it lies.
     fn append(&mut self, frame: &[u8]) -> usize {
         if self.bytes.capacity() == 0 {
-            // So that it does not grow whenever more comes together than ever before.
+            // From the start, so that it does not grow step by step.
             self.bytes.reserve(ROOM);
         }
         let start = self.bytes.len();
@@ -83,7 +83,7 @@ impl DatagramBatch {
         let Self { bytes, sends, order, frames, .. } = self;
         order.clear();
         order.extend(0..sends.len());
-        // One frame goes to each destination once: there is nothing to put together.
+        // A single frame goes to each destination once: there are no runs.
         if *frames > 1 {
             let key = |&index: &usize| sends.get(index).map(|send| (send.destination.slot, index));
             order.sort_unstable_by_key(key);
@@ -107,12 +107,12 @@ impl DatagramBatch {
     }
 }
 
-/// How many of the sends, from the first one on, can go as one: to one destination, all as long as the first, but for a
+/// How many of the sends, from the first one on, are a run, which one call sends: all to one destination, and all as long as the first, but for a
 /// last one that may be shorter.
 pub(super) fn run(order: &[usize], sends: &[Send]) -> usize {
     let Some(first) = order.first().and_then(|&index| sends.get(index)) else { return 0 };
     let size = first.whole();
-    // What one call takes.
+    // The most that one call takes.
     let most = BATCH.min(65_507_usize.checked_div(size).unwrap_or(1)).max(1);
     let mut count: usize = 0;
     for send in order.iter().take(most).filter_map(|&index| sends.get(index)) {
@@ -129,7 +129,7 @@ pub(super) fn run(order: &[usize], sends: &[Send]) -> usize {
     count
 }
 
-/// Datagrams to as many destinations, gathered for one call.
+/// Datagrams to different destinations, gathered for one call.
 struct Alone<'b> {
     bytes: &'b [u8],
     gathered: [Option<Send>; BATCH],

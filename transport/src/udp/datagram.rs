@@ -1,4 +1,4 @@
-//! Datagrams that are received and sent, many with one call.
+//! Datagrams that are received and sent, several with one call.
 
 use crate::tcp_udp::HEAD;
 use core::net::{IpAddr, SocketAddr};
@@ -7,27 +7,27 @@ use tokio::net::UdpSocket;
 
 /// Datagrams of one call.
 pub(crate) const BATCH: usize = 64;
-/// Largest datagram of TCP + UDP received; longer ones are cut, and then no packets.
+/// The largest datagram of TCP + UDP that is received. Longer ones are cut off, and ignored.
 pub(super) const SIZE: usize = 2048;
-/// Largest datagram received where there is nothing but UDP: what jumbo frames carry.
+/// The largest datagram of plain UDP that is received: what jumbo frames carry.
 pub(super) const PLAIN_SIZE: usize = 9 * 1024;
-/// A bound socket, as the calls of the system need it.
+/// A bound socket, with what the system calls need.
 #[derive(Debug)]
 pub(crate) struct Port {
     pub(super) socket: UdpSocket,
     pub(super) local: SocketAddr,
-    /// Bound to a wildcard: the system tells at which of our addresses a datagram came in, and answers leave from there. Without
-    /// that (Linux and Android have it) they leave from the address that the system chooses, which may be another one.
+    /// Whether it is bound to a wildcard address. On Linux and Android the system then tells the local address of each datagram, and answers leave
+    /// from that address. On other systems they leave from an address that the system chooses.
     pub(super) wildcard: bool,
-    /// The system cuts one send into datagrams.
+    /// Whether the system cuts one send into datagrams (GSO).
     pub(super) gso: AtomicBool,
 }
 
-/// Both ends of a datagram's way.
+/// The addresses of both ends of a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Path {
     pub(crate) remote: SocketAddr,
-    /// Our address, where the socket has more than one and the system tells which.
+    /// The local address, where the socket has several and the system tells which.
     pub(crate) local: Option<IpAddr>,
 }
 
@@ -39,26 +39,26 @@ impl From<SocketAddr> for Path {
 
 /// Datagrams received by one call.
 pub(crate) struct Received {
-    /// As many as one call fetches, one behind the other.
+    /// Buffers for one call, one behind the other.
     pub(super) buffers: Box<[u8]>,
     pub(super) size: usize,
-    /// Length of those that hold something, and where they come from.
+    /// The length of each datagram, and where it came from.
     pub(super) filled: Vec<(usize, Path)>,
 }
 
 impl Received {
-    /// Room for as many datagrams as one call fetches, of `size` bytes at most.
+    /// Buffers for one call, of `size` bytes each.
     pub(super) fn new(size: usize) -> Self {
         Self { buffers: vec![0; size.saturating_mul(BATCH)].into(), size, filled: Vec::with_capacity(BATCH) }
     }
 
-    /// Room for datagrams of nothing but UDP.
+    /// Buffers for datagrams of plain UDP.
     #[cfg(all(feature = "realtime", unix))]
     pub(crate) fn plain() -> Self {
         Self::new(PLAIN_SIZE)
     }
 
-    /// Whether one call has fetched as many as it can: there may be more.
+    /// Whether the call has filled all buffers, so that there may be more datagrams.
     #[cfg(all(feature = "realtime", unix))]
     pub(crate) fn is_full(&self) -> bool {
         self.filled.len() >= BATCH
@@ -72,15 +72,15 @@ impl Received {
     }
 }
 
-/// Where datagrams to one connection go.
+/// The destination of a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Destination {
     /// Index of the socket.
     pub(crate) socket: usize,
-    /// Tells connections apart.
+    /// The peer's slot: tells destinations apart.
     pub(crate) slot: u32,
     pub(crate) to: Path,
-    /// Before the frame, except where the session's datagrams are sent as they are.
+    /// The head before the frame; `None` on plain UDP.
     pub(crate) head: Option<[u8; HEAD]>,
 }
 

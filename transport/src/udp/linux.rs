@@ -18,8 +18,8 @@ use tokio::io::Interest;
 
 const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 
-// One for each family, direction and thread, and for sockets of one address and of many: they hold pointers and lengths between
-// calls, and forget to reset them.
+// One for each address family, direction, kind of socket (one address or a wildcard) and thread. They keep pointers and lengths between calls, and
+// do not reset them.
 thread_local! {
     static RECV_4_ANY: RefCell<MultiHeaders<SockaddrIn>> =
         RefCell::new(MultiHeaders::preallocate(BATCH, Some(cmsg_space!(in_pktinfo))));
@@ -35,7 +35,7 @@ thread_local! {
     static SEND_6: RefCell<MultiHeaders<SockaddrIn6>> = RefCell::new(MultiHeaders::preallocate(BATCH, None));
 }
 
-/// Kernels before 4.18 would send one large datagram.
+/// Whether the system cuts one send into datagrams. Kernels before 4.18 would send one large datagram.
 pub(crate) fn can_segment(socket: &Socket) -> bool {
     getsockopt(socket, sockopt::UdpGsoSegment).is_ok()
 }
@@ -55,7 +55,7 @@ pub(super) fn recv(port: &Port, received: &mut Received) -> io::Result<()> {
     port.socket.try_io(Interest::READABLE, || fetch(&port.socket, kind, received))
 }
 
-/// Fetches what waits on a socket: of IPv6 or not, of a wildcard address or not.
+/// Receives what waits on a socket: of IPv6 or not, of a wildcard address or not.
 pub(crate) fn fetch(
     socket: &impl AsRawFd,
     (v6, wildcard): (bool, bool),
@@ -71,14 +71,14 @@ pub(crate) fn fetch(
     result.map_err(io::Error::from)
 }
 
-/// Our address in what the system says with a datagram: never one of a group.
+/// The local address that the system tells with a datagram; never a multicast or broadcast address.
 fn our_address(message: &ControlMessageOwned) -> Option<IpAddr> {
     let address = match message {
-        // For a broadcast the address that its interface has.
+        // For a broadcast, the address of the interface.
         ControlMessageOwned::Ipv4PacketInfo(info) => {
             IpAddr::from(Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()))
         }
-        // IPv4 on a socket for both: a mapped address.
+        // For IPv4 on a socket for both families, a mapped address.
         ControlMessageOwned::Ipv6PacketInfo(info) => Ipv6Addr::from(info.ipi6_addr.s6_addr).into(),
         _ => return None,
     };
@@ -173,7 +173,7 @@ pub(super) fn send_run(socket: &Port, run: &[usize], sends: &[Send], bytes: &[u8
     }
 }
 
-/// Whether the system cannot cut what goes this way, rather than not send from that address, which is none of ours any more.
+/// Whether the error says that the system cannot cut sends on this route. The other cause of `EINVAL` is a local address that is not ours any more.
 pub(crate) fn cannot_segment(error: &io::Error, to: Path) -> bool {
     match error.raw_os_error() {
         Some(EIO) => true,
@@ -182,7 +182,7 @@ pub(crate) fn cannot_segment(error: &io::Error, to: Path) -> bool {
     }
 }
 
-/// Sends one datagram, or, where `segment` says how long each is but for the last, as many as the system cuts these bytes into.
+/// Sends one datagram. With `segment` the system cuts the bytes into datagrams of that length; the last one may be shorter.
 pub(crate) fn send_slices(
     socket: &impl AsFd,
     slices: &[IoSlice<'_>],
@@ -207,8 +207,8 @@ const SEGMENT: usize = 2 * WORD + 8;
 /// `CMSG_SPACE(20)`, which has room for `CMSG_SPACE(12)`.
 const PKTINFO: usize = WORD + 8 + 24;
 
-/// UDP_SEGMENT where there is more than one datagram, and IP_PKTINFO or IPV6_PKTINFO where there is an address to send from: length,
-/// level, type, and what it says. Returns how long they are.
+/// Writes control messages: UDP_SEGMENT if there is a `segment`, and IP_PKTINFO or IPV6_PKTINFO if there is a local address to send from. Each is a
+/// length, a level, a type and its data. Returns the length of all of them.
 fn control_messages(
     control: &mut [u8; SEGMENT + PKTINFO],
     segment: Option<u16>,
@@ -304,12 +304,12 @@ fn send_as<S: SockaddrLike + Copy>(
         match sendmmsg(fd, headers, slices, addresses, from, MsgFlags::MSG_DONTWAIT) {
             Ok(sent) => done = done.saturating_add(sent.count().max(1)),
             Err(Errno::EINTR) => {}
-            // Voice that cannot go now is late.
+            // Droppable frames that cannot be sent now are dropped.
             Err(Errno::EAGAIN | Errno::ENOBUFS) => {
                 lost = lost.saturating_add(count.saturating_sub(done) as u64);
                 break;
             }
-            // Not from that address, which is none of ours any more, or a broadcast's.
+            // The local address is not ours any more, or is a broadcast address: sent from any address.
             Err(_) if !from.is_empty() => {
                 let [slices, ..] = slices else { break };
                 let to = addresses.first().copied().flatten();
@@ -317,7 +317,7 @@ fn send_as<S: SockaddrLike + Copy>(
                 lost = lost.saturating_add(sent.is_err().into());
                 done = done.saturating_add(1);
             }
-            // The first one cannot be sent at all: the others may.
+            // The first datagram cannot be sent; the others may.
             Err(_) => {
                 lost = lost.saturating_add(1);
                 done = done.saturating_add(1);

@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
 use tokio::net::UdpSocket;
 
-/// What is asked of the system for its buffers; it may give less.
+/// Bytes that are asked of the system for its buffers. It may give less.
 const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 
 /// Binds `address`, on one interface alone if it is named.
@@ -28,7 +28,7 @@ pub(crate) fn bind(address: SocketAddr, device: Option<&str>) -> io::Result<Sock
 fn bind_with(address: SocketAddr, prepare: impl FnOnce(&Socket) -> io::Result<()>) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
-    // Bursts of many speakers come faster than they are fetched. Less than asked for is no error.
+    // Bursts of many speakers come in faster than they are read. A smaller buffer is no error.
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
     prepare(&socket)?;
@@ -40,13 +40,13 @@ fn bind_with(address: SocketAddr, prepare: impl FnOnce(&Socket) -> io::Result<()
 #[derive(Debug)]
 pub(crate) struct Udp {
     pub(super) port: Port,
-    /// Nothing but the session's own datagrams.
+    /// Whether the datagrams are the session's own (plain UDP).
     plain: bool,
-    /// Where the session's broadcasts go.
+    /// Where the session's broadcasts are sent to.
     pub(crate) broadcast: Vec<SocketAddr>,
     /// Who may become a peer of plain UDP; `None` for every source.
     pub(crate) gate: Option<Gate>,
-    /// The index in the hub of the first socket at this address: it stands for all of them.
+    /// The index of the first socket at this address. It stands for all sockets there.
     pub(crate) group: usize,
 }
 
@@ -56,7 +56,7 @@ impl Udp {
         Self::bind_on(address, None)
     }
 
-    /// Binds `address`, on one interface alone if it is named: before that nothing is heard.
+    /// Binds `address`, on one interface alone if it is named. Nothing is received on others, not even at first.
     fn bind_on(address: SocketAddr, device: Option<&str>) -> io::Result<Self> {
         Self::of(bind(address, device)?, address)
     }
@@ -78,8 +78,8 @@ impl Udp {
         Ok(Self { plain: true, ..Self::bind_on(address, device)? })
     }
 
-    /// Another socket at the same address, among which the system deals out what comes in by its source (SO_REUSEPORT). The first one was
-    /// bound without that: where another program has the port, that one has failed.
+    /// Another socket at the same address (SO_REUSEPORT). The system gives all datagrams of one source to one of the sockets. The first socket was
+    /// bound without that option, so binding failed if another program had the port.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(crate) fn twin(&self) -> io::Result<Self> {
         let first = SockRef::from(&self.port.socket);
@@ -103,7 +103,7 @@ impl Udp {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Sends what the session broadcasts to these.
+    /// Sets where the session's broadcasts are sent to.
     pub(crate) fn set_broadcast(&mut self, to: Vec<SocketAddr>) -> io::Result<()> {
         self.port.socket.set_broadcast(true)?;
         self.broadcast = to;
@@ -114,7 +114,7 @@ impl Udp {
         self.plain
     }
 
-    /// Room for what one call receives on this socket.
+    /// Buffers for what one call receives on this socket.
     pub(crate) fn buffers(&self) -> Received {
         Received::new(if self.plain { PLAIN_SIZE } else { SIZE })
     }
@@ -123,7 +123,7 @@ impl Udp {
         self.port.local
     }
 
-    /// Waits until something can be sent: a fresh socket takes nothing before.
+    /// Waits until the socket is registered for sending: before that nothing can be sent.
     pub(crate) fn poll_send_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.port.socket.poll_send_ready(cx)
     }
@@ -140,7 +140,7 @@ impl Udp {
             match system::recv(&self.port, received) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // What the system says of datagrams sent earlier concerns none received.
+                // This concerns a datagram that was sent earlier.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
                 Err(error) => return Poll::Ready(Err(error)),
                 Ok(()) => return Poll::Ready(Ok(())),

@@ -10,15 +10,14 @@
 //!       SourceQueue                         its frames, in the order in which they began to wait
 //! ```
 //!
-//! A member of a queue (a site or a source) pays for memory by the time for which it holds it. All amounts are in bytes times
-//! microseconds.
+//! A member of a queue is a site or a source. It pays for memory by bytes and by time: all amounts are in bytes times microseconds.
 //!
 //! | term | meaning |
 //! | --- | --- |
-//! | level | what a member has had. A new member begins at the clock. |
-//! | clock | what each active member would have had, if all had had the same; a quarter of it ([`SLOW`]). |
-//! | active | holds memory, or waits for some. |
-//! | tag | where a member that waits stands: at the clock of the moment when its first frame began to wait, or at its level less an allowance ([`FREE`]), whichever is higher. |
+//! | level | the memory that a member has had so far, by bytes and time. A new member begins at the clock. |
+//! | clock | a quarter ([`SLOW`]) of the level that each active member would have if all had had the same. |
+//! | active | a member that holds memory or waits for some. |
+//! | tag | the place of a member that waits. It is the higher of two: the clock when its first frame began to wait, and its level less an allowance ([`FREE`]). |
 //!
 //! The lowest tag is next. The clock is slow so that a member that has had a fair share stands behind one that has had nothing lately. Every
 //! two minutes ([`HALF`]) what a member has had beyond the clock is halved.
@@ -30,17 +29,17 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use voxwire_core::{Instant, site};
 
-/// The clock runs so many times more slowly than what an equal share amounts to.
+/// The clock runs so many times more slowly than the level of a member that gets an equal share.
 const SLOW: u128 = 4;
-/// What is held now counts as if it had been held for so many grace times already.
+/// Memory that is held now counts as if it had been held for so many grace times already.
 const DEPOSIT: u32 = 3;
-/// The allowance: its next frame, held for so many grace times.
+/// The allowance: the memory of the member's next frame, held for so many grace times.
 const FREE: u32 = 6;
-/// How often what a member has had beyond the clock is halved.
+/// How often the part of each level that is beyond the clock is halved.
 const HALF: Duration = Duration::from_secs(120);
 /// A member that has had no more than this beyond the clock is forgotten at once: 2 KiB for a second.
 const LITTLE: u128 = 2048 * 1_000_000;
-/// Inactive sources that are remembered, by class. Beyond it those are forgotten that have had least.
+/// Inactive sources that are remembered in each class. Beyond it the half that has had least is forgotten.
 const REMEMBERED: usize = 4096;
 
 /// Who pays for a frame.
@@ -48,12 +47,12 @@ const REMEMBERED: usize = 4096;
 pub(super) enum Source {
     /// An IPv4 address, or the /64 of an IPv6 one; as a site, its /48.
     Network(IpAddr),
-    /// One connection, where many people share the address. It is forgotten once it is inactive.
+    /// One connection of an exempt address. It is forgotten once it is inactive.
     Connection(u64),
 }
 
 impl Source {
-    /// `connection` is the number of a connection for which `payer` pays, or none.
+    /// The source that pays for a connection; without `payer`, the connection of this number itself.
     pub(super) fn new(payer: Option<IpAddr>, connection: u64) -> Self {
         payer.map_or(Self::Connection(connection), Self::Network)
     }
@@ -69,7 +68,7 @@ impl Source {
 /// A frame that waits.
 #[derive(Debug, Clone)]
 pub(super) struct Waiter {
-    /// What it holds already of the class that it waits for.
+    /// Bytes that it holds already, of the class that it waits for.
     pub(super) holds: usize,
     pub(super) bytes: usize,
     pub(super) waker: Waker,
@@ -91,15 +90,15 @@ pub(super) struct Began {
 /// Frames of one class: what their sources hold, and those that wait.
 #[derive(Debug)]
 pub(super) struct Turns {
-    /// What one source may hold, if more than one frame.
+    /// Bytes that one source may hold; one frame always.
     source_limit: usize,
-    /// How long a frame need not give back what it has been granted.
+    /// How long a frame keeps its memory in any case: the grace time of the class.
     grace: Duration,
     sites: FairQueue<Source>,
     of_site: HashMap<Source, Site>,
     waiting: usize,
     halved: Instant,
-    /// How many have given back what they held, or waited no more, since a source was forgotten.
+    /// How often a frame has given back its memory, or has stopped waiting, since sources were forgotten last.
     left: usize,
 }
 
@@ -121,7 +120,7 @@ struct SourceQueue {
 }
 
 impl SourceQueue {
-    /// True if it is new.
+    /// Adds a frame that waits, or updates it. True if it is new.
     fn put(&mut self, number: u64, began: Began, waiter: Waiter) -> bool {
         let before = self.take(number);
         self.needs.insert((waiter.needs(), number));
@@ -176,7 +175,7 @@ struct First {
     began: u128,
 }
 
-/// What so many bytes for so long are.
+/// The amount of `bytes` that are held for `time`.
 fn cost(bytes: usize, time: Duration) -> u128 {
     (bytes as u128).saturating_mul(time.as_micros())
 }
@@ -189,7 +188,7 @@ impl<K> Default for FairQueue<K> {
 }
 
 impl<K: Copy + Ord + Hash> FairQueue<K> {
-    /// What the clock shows now.
+    /// Moves the clock on to `now`, and returns it.
     fn clock(&mut self, now: Instant) -> u128 {
         let parts = SLOW.saturating_mul(self.active.max(1) as u128);
         let had = cost(self.held, now.saturating_duration_since(self.at));
@@ -198,7 +197,7 @@ impl<K: Copy + Ord + Hash> FairQueue<K> {
         self.clock
     }
 
-    /// What is known of `key`, as it is now.
+    /// The share of `key`, with its level at `now`.
     fn share(&mut self, key: K, now: Instant) -> &mut Share {
         let clock = self.clock(now);
         let share =
@@ -209,7 +208,7 @@ impl<K: Copy + Ord + Hash> FairQueue<K> {
         share
     }
 
-    /// A frame of `key` more holds something or waits.
+    /// One more frame of `key` holds memory or waits.
     fn join(&mut self, key: K, now: Instant) {
         let share = self.share(key, now);
         share.frames = share.frames.saturating_add(1);
@@ -218,7 +217,7 @@ impl<K: Copy + Ord + Hash> FairQueue<K> {
         }
     }
 
-    /// One less. Where it was the last, `key` is forgotten, unless that `stays` of which much is left.
+    /// One frame less. With the last one `key` is forgotten, unless it `stays` and has had much.
     fn leave(&mut self, key: K, stays: bool, now: Instant) {
         let clock = self.clock(now);
         let share = self.share(key, now);
@@ -233,11 +232,12 @@ impl<K: Copy + Ord + Hash> FairQueue<K> {
         }
     }
 
-    /// `key` holds `bytes` more, of a frame that began to wait when the clock showed `began`. Who has had less by then has not saved it.
+    /// `key` holds `bytes` more, for a frame that began to wait when the clock showed `began`. A member that had less than that by then has not
+    /// saved up the difference.
     fn hold(&mut self, key: K, bytes: usize, began: u128, now: Instant) {
         let clock = self.clock(now);
         let share = self.share(key, now);
-        // The clock began anew if all others have been forgotten meanwhile.
+        // `began` may be later than the clock: the clock begins anew after all members have been forgotten.
         share.level = share.level.max(began.min(clock));
         share.held = share.held.saturating_add(bytes);
         self.held = self.held.saturating_add(bytes);
@@ -249,7 +249,7 @@ impl<K: Copy + Ord + Hash> FairQueue<K> {
         self.held = self.held.saturating_sub(bytes);
     }
 
-    /// Puts `key` where it belongs now, whose `first` frame waits.
+    /// Updates the place of `key`, whose `first` frame waits; `None` if none does.
     fn place(&mut self, key: K, first: Option<First>, grace: Duration, now: Instant) {
         let share = self.share(key, now);
         let place = first.map(|First { number, bytes, began }| {
@@ -268,12 +268,12 @@ impl<K: Copy + Ord + Hash> FairQueue<K> {
         }
     }
 
-    /// Those of whom something waits, the next one first.
+    /// The members that wait, the next one first.
     fn next(&self) -> impl Iterator<Item = K> + '_ {
         self.by_tag.iter().map(|(.., key)| *key)
     }
 
-    /// What was had until now counts half; so many times over.
+    /// Halves the part of each level that is beyond the clock, so many times.
     fn halve(&mut self, times: u32, now: Instant) {
         let clock = self.clock(now);
         for share in self.shares.values_mut() {
@@ -287,13 +287,13 @@ impl<K: Copy + Ord + Hash> FairQueue<K> {
         self.forget(LITTLE);
     }
 
-    /// How much more than the clock shows those have had of whom nothing is held and nothing waits.
+    /// How far beyond the clock the levels of inactive members are.
     fn idle(&self) -> impl Iterator<Item = u128> + '_ {
         let idle = self.shares.values().filter(|share| share.frames == 0);
         idle.map(|share| share.level.saturating_sub(self.clock))
     }
 
-    /// Forgets those of whom nothing is held and nothing waits, and who have had no more than that.
+    /// Forgets inactive members whose level is at most `least` beyond the clock.
     fn forget(&mut self, least: u128) {
         let clock = self.clock;
         self.shares.retain(|_, share| share.frames > 0 || share.level.saturating_sub(clock) > least);
@@ -306,29 +306,29 @@ impl Turns {
         Self { source_limit, grace, sites, of_site, waiting: 0, halved: Instant::ZERO, left: 0 }
     }
 
-    /// Nothing waits.
+    /// Whether no frame waits.
     pub(super) const fn is_empty(&self) -> bool {
         self.waiting == 0
     }
 
-    /// What is held in all.
+    /// Bytes held.
     pub(super) const fn used(&self) -> usize {
         self.sites.held
     }
 
-    /// What a source holds.
+    /// Bytes that a source holds.
     pub(super) fn held(&self, source: Source) -> usize {
         let site = self.of_site.get(&source.site());
         site.and_then(|site| site.sources.shares.get(&source)).map_or(0, |share| share.held)
     }
 
-    /// What the clocks show now.
+    /// Both clocks at `now`.
     fn clocks(&mut self, source: Source, now: Instant) -> Began {
         let of_site = self.of_site.entry(source.site()).or_default();
         Began { site: self.sites.clock(now), source: of_site.sources.clock(now) }
     }
 
-    /// A frame holds so much from now on; `began`: it has waited.
+    /// A frame holds `bytes` from now on. `began`: when it began to wait; `None` if it did not.
     pub(super) fn hold(&mut self, source: Source, bytes: usize, began: Option<Began>, now: Instant) {
         self.halve(now);
         let began = began.unwrap_or_else(|| self.clocks(source, now));
@@ -341,7 +341,7 @@ impl Turns {
         self.place(source, now);
     }
 
-    /// A frame holds so much no more.
+    /// A frame gives `bytes` back.
     pub(super) fn give_back(&mut self, source: Source, bytes: usize, now: Instant) {
         let site = source.site();
         self.sites.give_back(site, bytes, now);
@@ -352,7 +352,7 @@ impl Turns {
         self.leave(source, now);
     }
 
-    /// A frame waits, or waits still.
+    /// A frame begins to wait, or goes on waiting.
     pub(super) fn wait(&mut self, source: Source, number: u64, waiter: &Waiter, now: Instant) {
         self.halve(now);
         if self.waits_still(source, number, waiter) {
@@ -368,7 +368,7 @@ impl Turns {
         self.place(source, now);
     }
 
-    /// Whether a frame waits for the same as before, where no place changes: its site holds nothing.
+    /// Whether a frame goes on waiting for the same, and its place stays the same because its site holds nothing.
     fn waits_still(&mut self, source: Source, number: u64, waiter: &Waiter) -> bool {
         let site = self.of_site.get_mut(&source.site()).filter(|site| site.sources.held == 0);
         let queue = site.and_then(|site| site.queues.get_mut(&source));
@@ -377,7 +377,7 @@ impl Turns {
         before.bytes == waiter.bytes && before.holds == waiter.holds
     }
 
-    /// A frame waits no more. Returns when it began.
+    /// A frame stops waiting. Returns when it began.
     pub(super) fn stop(&mut self, source: Source, number: u64, now: Instant) -> Option<Began> {
         let of_site = self.of_site.get_mut(&source.site())?;
         let queue = of_site.queues.get_mut(&source)?;
@@ -391,14 +391,15 @@ impl Turns {
         Some(began)
     }
 
-    /// Whether a source may have what one of its frames waits for: its source_limit, or one frame.
+    /// Whether a source may have the memory for which `waiter` waits: it is within `source_limit`, or for the only frame of the source that holds
+    /// any.
     pub(super) fn may(&self, source: Source, waiter: &Waiter) -> bool {
         let held = self.held(source).max(waiter.holds);
         let Source::Network(_) = source else { return true };
         held == waiter.holds || held.saturating_add(waiter.needs()) <= self.source_limit
     }
 
-    /// Whether that is so for any of a source.
+    /// Whether that holds for any waiting frame of a source.
     fn may_one(&self, source: Source, queue: &SourceQueue) -> bool {
         let held = self.held(source);
         let Source::Network(_) = source else { return true };
@@ -407,7 +408,7 @@ impl Turns {
             || queue.needs.first().is_some_and(|(needs, _)| held.saturating_add(*needs) <= self.source_limit)
     }
 
-    /// Of those that may be served, the frame whose turn it is.
+    /// The frame whose turn it is, of those whose source may have the memory.
     pub(super) fn next(&self) -> Option<(u64, &Waiter)> {
         let sites = self.sites.next().filter_map(|site| self.of_site.get(&site));
         let mut sources = sites.flat_map(|site| {
@@ -419,7 +420,7 @@ impl Turns {
         waiters.find(|(_, waiter)| self.may(source, waiter))
     }
 
-    /// Puts a source and its site where they belong now.
+    /// Updates the places of a source and of its site.
     fn place(&mut self, source: Source, now: Instant) {
         if self.sites.by_tag.is_empty() && self.waiting == 0 {
             return;
@@ -448,7 +449,7 @@ impl Turns {
         }
     }
 
-    /// What was had long ago counts less.
+    /// Halves levels, once for each [`HALF`] that has passed.
     fn halve(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.halved);
         let times = passed.as_secs().checked_div(HALF.as_secs()).unwrap_or(0);
@@ -465,7 +466,7 @@ impl Turns {
         self.of_site.retain(|_, site| !site.sources.shares.is_empty());
     }
 
-    /// Where many are remembered, those are forgotten who have had least.
+    /// Forgets the half of the inactive members that has had least, if there are many.
     fn forget_least(&mut self) {
         let sources = self.of_site.values().flat_map(|site| site.sources.idle());
         if let Some(least) = median(sources.collect()) {
@@ -478,7 +479,7 @@ impl Turns {
     }
 }
 
-/// What half of so many have at most; `None` if they are few.
+/// The median of `of`; `None` if there are few.
 fn median(mut of: Vec<u128>) -> Option<u128> {
     let half = of.len() / 2;
     (half >= REMEMBERED / 2).then(|| *of.select_nth_unstable(half).1)

@@ -1,4 +1,4 @@
-//! What happens where all connections together have too much queued.
+//! Closes connections while all queues together hold more than `max_queued_total`.
 
 use super::Peers;
 use crate::hub::common::Common;
@@ -7,21 +7,21 @@ use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
 use voxwire_core::{Framing, Instant};
 
-/// How soon it is looked again which connections have most queued, where closing them did not free enough.
+/// How soon to look again for connections to close, where closing did not free enough.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 impl<F: Framing> Peers<F> {
-    /// Resets the connections with the most bytes queued, closing ones first, until an eighth of `max_queued_total` is free. Their peers go to
-    /// `overflowed`, and the core tells the session.
+    /// Resets connections until an eighth of `max_queued_total` is free: first those that are being closed, then those with the most bytes queued.
+    /// Their peers go to `overflowed`, so that the core tells the session.
     pub(super) fn close_largest(&mut self, common: &Common, now: Instant) {
         if now < self.look_again {
             return;
         }
         let settings = &common.settings;
-        // An eighth more than would do, or the next frame would look for the next one.
+        // An eighth more than is needed now, or the next frame would have to close the next connection.
         let most = settings.max_queued_total.saturating_sub(settings.max_queued_total / 8);
         let excess = || common.queued.load(Relaxed).saturating_sub(most);
-        // What the connections that go still hold until their tasks run.
+        // Bytes that are free once the tasks of the reset connections have run.
         let mut soon: usize = 0;
         let overflowed = self.overflowed.iter().filter_map(|peer| self.conn(*peer)).cloned();
         for conn in overflowed.collect::<Vec<_>>() {
@@ -40,11 +40,11 @@ impl<F: Framing> Peers<F> {
         over_share.sort_unstable_by_key(|(closing, queued, peer, _)| (*closing, *queued, *peer));
         while excess() > soon {
             let Some((_, _, peer, conn)) = over_share.pop() else { break };
-            // Shared frames are freed only when they are queued for no other connection.
+            // A shared frame is free only when it is queued for no other connection.
             soon = soon.saturating_add(conn.reset(common, &mut self.wakers));
             self.overflowed.extend(peer);
         }
-        // Looking costs more than a frame, and would find no other. `Conn::push` bounds what is queued until then.
+        // A look costs more than a frame, and would find nothing now. `check_total` bounds what is queued until the next look.
         if excess() > 0 {
             self.look_again = now.saturating_add(LOOK_AGAIN);
         }

@@ -1,4 +1,4 @@
-//! Accepts connections: caps first, TLS second, then the hello.
+//! Accepts connections: checks the caps first, then does TLS, then the hello.
 
 use super::stream;
 use crate::grace::within;
@@ -58,8 +58,8 @@ where
     }
 }
 
-/// Lets a connection in. What that takes is given back once the connection has a task of its own. The gate is asked once more: a ban may have
-/// come while the client took its time over a handshake.
+/// Lets a connection in by `enter`, which does TLS and the hello. The memory of that is free once the connection has a task of its own. The
+/// gate is asked once more: the address may have been banned during the handshake.
 async fn welcome<S>(
     shared: Arc<Shared<S>>,
     (from, gate): (SocketAddr, Option<Gate>),
@@ -75,7 +75,7 @@ async fn welcome<S>(
         () = entrance.evicted() => None,
         entered = enter => entered,
     };
-    // Its permit may be another connection's by now.
+    // Without a permit the connection has been evicted.
     let Some(permit) = entrance.leave() else {
         drop(entered);
         return shared.common.quotas.notify_ended();
@@ -97,7 +97,7 @@ async fn welcome<S>(
     }
 }
 
-/// TLS and hello, where the listener asks for them; `None` for a client that may not come in.
+/// Does TLS and the hello, where the listener has them. `None` for a client that may not come in.
 async fn enter<S: Session>(
     shared: Arc<Shared<S>>,
     stream: TcpStream,
@@ -137,11 +137,11 @@ async fn enter<S: Session>(
     Some((stream, transport))
 }
 
-/// A client's part of a TLS handshake has so many bytes at most. rustls would keep 64 KiB of a single message, which it reads whole. Real
-/// ones have some 500 bytes, with post-quantum shares 2 KiB, with a client's certificates some KiB more.
+/// The most bytes that a client may send for a TLS handshake. rustls reads each message whole, and would keep 64 KiB of one. Real clients send
+/// some 500 bytes, with post-quantum shares 2 KiB, with a client's certificates some KiB more.
 #[cfg(feature = "tls")]
 const TLS_HANDSHAKE: usize = 16 * 1024;
-/// Those of more than so many bytes have to have a place among the [`HubSettings::handshakes`](crate::HubSettings::handshakes).
+/// A handshake with more bytes than this needs one of the [`HubSettings::handshakes`](crate::HubSettings::handshakes) places.
 #[cfg(feature = "tls")]
 const TLS_HANDSHAKE_OWN: usize = 4 * 1024;
 
@@ -152,7 +152,7 @@ async fn tls_handshake(
     take: impl FnOnce() -> Option<Place>,
 ) -> io::Result<tokio_rustls::server::TlsStream<Records>> {
     let refused = |why| Err(io::Error::new(io::ErrorKind::InvalidData, why));
-    // What has come in is looked at when there is nothing more to read: what comes right behind the handshake is not a part of it.
+    // The bytes are counted only when there is nothing more to read: data right behind the handshake is no part of it.
     let mut until = async |most: usize| {
         core::future::poll_fn(|cx| match Pin::new(&mut accept).poll(cx) {
             Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
@@ -175,7 +175,7 @@ async fn tls_handshake(
     accepted.unwrap_or_else(|| refused("16 KiB at most expected of a client"))
 }
 
-/// Sees to the hello of TCP + UDP; `None` for a client that may not come in.
+/// Does the hello of TCP + UDP, where the listener has it. `None` for a client that may not come in.
 async fn negotiate<S: Session>(
     shared: &Shared<S>,
     stream: &mut Stream,
@@ -187,7 +187,7 @@ async fn negotiate<S: Session>(
     Some(Transport::TcpUdp { udp: udp.filter(|_| wanted), direct })
 }
 
-/// Waits for a hello, and answers a client that may not come in. Returns what the client asks for.
+/// Waits for a client's hello. Returns what the client asks for; `None` for a client that may not come in, which is told so.
 async fn hello<S: Session>(
     shared: &Shared<S>,
     stream: &mut Stream,
@@ -219,7 +219,7 @@ async fn hello<S: Session>(
     Some(wants)
 }
 
-/// Waits for the hello of a client and returns its token; `None` if it is none.
+/// Reads a client's hello and its token; `None` if the bytes are no hello.
 async fn client_hello(stream: &mut Stream) -> io::Result<Option<(ClientWants, Vec<u8>)>> {
     let mut head = [0; tcp_udp::CLIENT_HELLO];
     stream.read_exact(&mut head).await?;
@@ -271,7 +271,7 @@ pub(in crate::hub) async fn accept_quic<S>(
     }
 }
 
-/// Lets a client on QUIC in that has been admitted, if there is memory for it, or can be made.
+/// Lets in a client on QUIC that has a permit, if memory can be reserved for it.
 #[cfg(feature = "quic")]
 async fn enter_quic<S>(
     shared: Arc<Shared<S>>,
@@ -295,13 +295,13 @@ async fn enter_quic<S>(
     welcome(shared, (from, gate), (permit, true), entrance).await;
 }
 
-/// Reserves what a client on QUIC may take. Where too little is left, others on QUIC give way to it that are worth less; what they have
-/// taken comes back when QUIC has forgotten them, some round trips later.
+/// Reserves the memory that a client on QUIC may take. Where too little is left, up to `EVICTED` other clients on QUIC are evicted. Their
+/// memory is free when QUIC has forgotten them, some round trips later.
 #[cfg(feature = "quic")]
 async fn reserve<S: Session>(shared: &Shared<S>, from: SocketAddr) -> Option<crate::quic::Reserved> {
     const TRIES: usize = 16;
     const PAUSE: Duration = Duration::from_millis(50);
-    /// One may leave as much behind as it has taken.
+    /// QUIC may keep as much of an evicted client as that client had, so one eviction may not suffice.
     const EVICTED: usize = 3;
     let (budgets, payer) = (&shared.common.quic, shared.common.settings.payer(from.ip()));
     let (mut tries, mut evicted) = (0_usize, 0_usize);
@@ -310,7 +310,7 @@ async fn reserve<S: Session>(shared: &Shared<S>, from: SocketAddr) -> Option<cra
             Ok(reserved) => return Some(reserved),
             Err(NoRoom::Source) => return None,
             Err(NoRoom::All) if evicted < EVICTED => {
-                // Where no connection can be closed, it is not looked again.
+                // Where no client can be evicted now, this does not look again.
                 evicted = if shared.make_place_on_quic() { evicted.saturating_add(1) } else { EVICTED };
             }
             Err(NoRoom::All) => {
@@ -322,7 +322,7 @@ async fn reserve<S: Session>(shared: &Shared<S>, from: SocketAddr) -> Option<cra
     None
 }
 
-/// Waits for the connection, its stream and the hello; `None` for a client that may not come in.
+/// Waits for the handshake, the stream and the hello. `None` for a client that may not come in.
 #[cfg(feature = "quic")]
 async fn handshake<S: Session>(
     shared: Arc<Shared<S>>,
@@ -355,7 +355,7 @@ async fn handshake<S: Session>(
             let (stream, datagrams) = crate::quic::split(connection.clone(), (send, recv), &limits, budgets);
             let mut stream = Stream::Quic(Box::new(stream));
             without_datagrams(&connection, hello(&shared, &mut stream, from, admission)).await?;
-            // Not before it has said its hello.
+            // More than the first bytes only after its hello.
             datagrams.grant(limits.receive);
             Some((stream, Transport::Quic(datagrams)))
         }

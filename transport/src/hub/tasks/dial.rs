@@ -1,4 +1,4 @@
-//! Does what a session wants beside the connections that come in: it connects to others, and listens on more ports.
+//! Connects to where the session dials, and listens on the ports that the session asks for.
 
 use super::stream;
 use crate::grace::within;
@@ -42,14 +42,14 @@ where
     }
 }
 
-/// A port of those that may be used, where the first listener listens.
+/// Binds one of the ports that may be used, at the address of the first listener.
 fn bind<S: Session>(shared: &Shared<S>) -> io::Result<(Listener, u16)> {
     let ip = shared.common.home.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let (first, end) = shared.common.settings.ports.unwrap_or((0, 0));
     Listener::bind_first(ip, (first..=end).map(|_| shared.next_port(first, end)))
 }
 
-/// Serves those that connect, until the session wants no more.
+/// Serves what connects to that port, until the session stops listening.
 async fn accept<S>(shared: Arc<Shared<S>>, listener: Listener, id: ListenId)
 where
     S: Session + Send + 'static,

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use tokio::time::Sleep;
 use voxwire_core::{Bucket, FrameBuf, FrameError, Instant, PeerId, Session, Via};
 
-/// How long a connection that is not read may have been gone before the next sweep notices.
+/// How soon the sweep looks again whether the peer of a connection that is not read is still there.
 const WATCH: Duration = Duration::from_secs(1);
 const CLOSING: &str = "closing";
 const DISPLACED: &str = "a frame that others had to wait for";
@@ -79,44 +79,44 @@ enum End {
     Late(&'static str),
 }
 
-/// How far a connection is on its way out.
+/// How far the end of a connection has come.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Open,
     /// The last bytes are written; our side is being shut.
     Shutting,
-    /// Our side is shut; what still comes in is thrown away, so that the system does not reset the connection and with
-    /// it the final frames.
+    /// Our side is shut. Bytes that still come in are discarded until then: unread bytes would make the system reset the connection, and lose
+    /// our final frames.
     Lingering(Instant),
 }
 
-/// Reads and writes until a connection ends. Written by hand: an `async fn` would hold what the
-/// handshake takes for as long as the connection lasts.
+/// Reads and writes until a connection ends. It is no `async fn`: that would hold the memory of the handshake for as long as the connection
+/// lasts.
 struct StreamDriver<S: Session> {
     shared: Arc<Shared<S>>,
     peer: PeerId,
     conn: Arc<Conn<S::Framing>>,
     stream: Stream,
     from: SocketAddr,
-    /// Receives datagrams. On the heap, because most connections are of another kind.
+    /// Receives QUIC datagrams. On the heap, because most connections have none.
     #[cfg(feature = "quic")]
     datagrams: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    /// Holds a partial frame; otherwise lent out while there is something to read.
+    /// Holds a partial frame. A connection without one has a buffer only while it reads.
     buffer: Option<FrameBuf>,
-    /// What the hub has set aside for a partial frame.
+    /// The memory that the hub has granted for a partial frame.
     reservation: Reservation,
-    /// Since when a frame is incomplete, and how many of its bytes are here.
+    /// Since when a frame is incomplete, and how many of its bytes have come in.
     partial: Option<(Instant, usize)>,
-    /// Since when the framing shakes hands.
+    /// Since when the framing's handshake goes on.
     shaking: Option<Instant>,
-    /// When the peer will have been silent for longer than it said it would be.
+    /// The end of the longest silence that the peer has announced ([`Framing::silence`](voxwire_core::Framing::silence)).
     silent_at: Option<Instant>,
     ingress: Bucket,
     phase: Phase,
     sleep: Option<Pin<Box<Sleep>>>,
-    /// It is we who do not read: it is looked from time to time whether the peer is there still.
+    /// The hub does not read at present. It looks from time to time whether the peer is still there.
     halted: bool,
-    /// Since when something has been going on for too long, though all that could be read has been read.
+    /// Since when something takes too long, although everything that had come in was read.
     late_since: Option<Instant>,
 }
 
@@ -130,7 +130,7 @@ impl<S: Session> Future for StreamDriver<S> {
             tracing::debug!(from = %this.from, "{what} took too long");
             this.shared.common.counters.broken.count();
         }
-        // What is left in the system's buffers has no more time than that of others.
+        // The system's buffers have no more time than those of other connections.
         if this.conn.lock().stall.take().is_some_and(|stall| stall.has_extended()) {
             this.restore_timeout();
         }
@@ -145,14 +145,14 @@ impl<S: Session> Future for StreamDriver<S> {
 }
 
 impl<S: Session> StreamDriver<S> {
-    /// A stream that cannot be followed any further is not read any more; what waits for it, the reason perhaps, is written.
+    /// One step. After an error in the stream nothing more is read, but what is queued is written: that may be an answer which says why.
     fn poll_to_the_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        // The stream says when it is over.
+        // The end of the connection shows on the stream.
         #[cfg(feature = "quic")]
         self.datagrams.take_if(|receiving| receiving.as_mut().poll(cx).is_ready());
         match self.step(cx) {
             Poll::Ready(End::Broken(error)) => {
-                // One a second says why.
+                // At most one line a second, at the level that operators see.
                 if matches!(error, FrameError::Handshake(_)) && self.shared.claim_refusal_log() {
                     tracing::info!(from = %self.from, %error, "a connection is refused");
                 } else {
@@ -207,14 +207,14 @@ impl<S: Session> StreamDriver<S> {
         Poll::Pending
     }
 
-    /// Reads, unless reading is `paused`, and looks whether the peer is late or gone.
+    /// Reads, unless reading is `paused`, and looks whether the peer is late or has vanished.
     fn poll_incoming(&mut self, cx: &mut Context<'_>, now: Instant, paused: Option<Instant>) -> Poll<End> {
         let resting = paused.is_some_and(|until| self.sleep_until(cx, now, until));
         if resting {
             self.shared.common.partials.on_pause(&mut self.reservation, now);
         }
         if core::mem::replace(&mut self.halted, resting) && !resting {
-            // The peer is not to blame for the time in which we did not read.
+            // The time in which the hub did not read does not count against the peer.
             self.delay(|_| now);
             self.conn.lock().deadline = self.next_deadline();
         }
@@ -226,12 +226,12 @@ impl<S: Session> StreamDriver<S> {
         if self.halted && self.check_vanished(cx, now) {
             return Poll::Ready(End::Closed);
         }
-        // Only now: all that is here has been read.
+        // Only after everything that has come in has been read.
         self.confirm_late().map_or(Poll::Pending, |late| Poll::Ready(End::Late(late)))
     }
 
-    /// What has been going on for too long, as seen twice: the first time the system may not have told yet of what has come in, or the
-    /// peer may not have had the time to go on, if it is we who did not run.
+    /// What takes too long, if it does at two looks at least [`EXCUSE`] apart. At the first look, this process may not have run for some time:
+    /// the system may not have told of received data, and the peer may not have had the time to go on.
     fn confirm_late(&mut self) -> Option<&'static str> {
         let now = self.shared.common.clock.now();
         let is_over = |until: Option<Instant>| until.is_some_and(|until| until <= now);
@@ -242,7 +242,7 @@ impl<S: Session> StreamDriver<S> {
         } else if !self.halted && is_over(self.hello_deadline()) {
             "the handshake"
         } else if !self.halted && waits.is_none() && is_over(self.frame_deadline()) {
-            // A peer is not to blame for the time that it has to wait.
+            // The time in which a frame waits for memory does not count against the peer.
             "a frame"
         } else if !self.halted && is_over(self.silent_at) {
             "the next sign of life, which the peer had promised,"
@@ -257,7 +257,7 @@ impl<S: Session> StreamDriver<S> {
         (since.saturating_add(EXCUSE) <= now).then_some(late)
     }
 
-    /// Whether the peer has gone while we do not read. Asked again within two seconds.
+    /// Whether the peer has vanished while the hub does not read. The sweep makes this look again within two seconds.
     fn check_vanished(&self, cx: &mut Context<'_>, now: Instant) -> bool {
         let taken = self.buffer.as_ref().is_none_or(FrameBuf::is_empty);
         if self.conn.is_over() || self.stream.has_vanished(cx, taken) {
@@ -273,7 +273,7 @@ impl<S: Session> StreamDriver<S> {
         Some(self.shaking?.saturating_add(self.shared.common.settings.handshake_timeout))
     }
 
-    /// When it is too late for more of a frame, or of a record of TLS: from what has come in so far follows how long that may have taken.
+    /// The deadline of a partial frame or TLS record: `frame_timeout`, and the time that the bytes so far take at `min_bytes_per_second`.
     fn frame_deadline(&self) -> Option<Instant> {
         let settings = &self.shared.common.settings;
         let deadline = |(since, bytes): (Instant, usize)| {
@@ -284,7 +284,7 @@ impl<S: Session> StreamDriver<S> {
         self.partial.into_iter().chain(self.stream.seen()).map(deadline).min()
     }
 
-    /// Moves the beginning of what has not come in whole.
+    /// Moves the times at which the partial frame and the partial TLS record began.
     fn delay(&mut self, until: impl Fn(Instant) -> Instant) {
         let delayed = |(since, bytes)| (until(since), bytes);
         self.partial = self.partial.map(delayed);
@@ -300,7 +300,7 @@ impl<S: Session> StreamDriver<S> {
 impl<S: Session> Drop for StreamDriver<S> {
     fn drop(&mut self) {
         let mut state = self.conn.lock();
-        // What was not written waits no more; and nothing is queued from now on.
+        // What was not written counts no more, and nothing is queued from now on.
         update_total(
             &self.shared.common.queued,
             state.writing_memory.saturating_add(state.queue.memory()),

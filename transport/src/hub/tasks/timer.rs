@@ -1,4 +1,5 @@
-//! Fires the session's timers, does what it wants of the driver, and looks once a second for connections that take too long.
+//! Fires the session's timers, carries out its requests for ports and connections, and looks once a second (the sweep) for connections that
+//! take too long.
 
 use super::dial;
 use crate::grace::{Grace, LATE, is_event};

@@ -14,7 +14,7 @@ pub(in crate::hub) async fn receive<S: Session>(shared: Arc<Shared<S>>, socket: 
     let Some(udp) = common.sockets.get(socket) else { return };
     let mut received = udp.buffers();
     if poll_fn(|cx| udp.poll_send_ready(cx)).await.is_ok() {
-        // What the session wanted to say before it was spawned.
+        // Sends what the session had to send before it was spawned.
         shared.call(|_, _| ());
     }
     loop {
@@ -30,7 +30,7 @@ pub(in crate::hub) async fn receive<S: Session>(shared: Arc<Shared<S>>, socket: 
         let got = tokio::select! {
             got = poll_fn(|cx| udp.poll_recv(cx, &mut received)) => got,
             () = released => continue,
-            // A hub that drains without a connection.
+            // The hub may drain without having had a connection.
             () = drain => continue,
         };
         match got {
@@ -40,7 +40,7 @@ pub(in crate::hub) async fn receive<S: Session>(shared: Arc<Shared<S>>, socket: 
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
-        // Others get their turn between bursts.
+        // Other tasks get their turn between bursts.
         tokio::task::yield_now().await;
     }
 }

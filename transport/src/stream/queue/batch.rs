@@ -1,24 +1,24 @@
-//! What is being written to one connection.
+//! The frames that are being written to one connection.
 
 use crate::stream::held::Held;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
 
-/// So many frames that are shared with other queues are written with one call.
+/// The number of shared frames that are written with one call.
 pub(super) const HELD_AT_ONCE: usize = 64;
-/// Each of them with what comes before it, and what comes behind the last.
+/// Slices of one call: own bytes and a shared frame, so many times, and own bytes behind the last one.
 pub(crate) const SLICES: usize = 2 * HELD_AT_ONCE + 1;
 
-/// What is being written: whole frames in order, with one call if the system takes it all.
+/// Whole frames in order, which are written with one call if the system takes them all.
 #[derive(Debug, Default)]
 pub(crate) struct WriteBatch {
     pub(super) own: Vec<u8>,
     /// How much of `own` is written.
     pub(super) done: usize,
-    /// Frames that are shared with other connections, with where each comes in: behind so many bytes of `own`.
+    /// Frames that are shared with other connections. Each comes behind so many bytes of `own`.
     pub(super) held: VecDeque<(usize, Arc<Held>)>,
-    /// How much of the first of them is written.
+    /// How much of the first shared frame is written.
     held_done: usize,
     pub(super) left: usize,
 }
@@ -40,17 +40,17 @@ impl WriteBatch {
             .saturating_add(self.held.capacity().saturating_mul(size_of::<(usize, Arc<Held>)>()))
     }
 
-    /// This batch's part of the frames that it shares with others, in bytes.
+    /// Bytes of shared frames, each divided by the number of connections that have it.
     pub(crate) fn share(&self) -> usize {
         self.held.iter().fold(0, |sum, (_, frame)| sum.saturating_add(frame.share()))
     }
 
-    /// All that is still to be written, if it lies in one piece.
+    /// The bytes that are still to be written, if they lie in one piece.
     pub(crate) fn one_piece(&self) -> Option<&[u8]> {
         if self.held.is_empty() { self.own.get(self.done..) } else { None }
     }
 
-    /// All that is still to be written.
+    /// The bytes that are still to be written, in pieces.
     pub(crate) fn pieces<'a, 'b>(&'a self, slices: &'b mut [IoSlice<'a>; SLICES]) -> &'b [IoSlice<'a>] {
         let (mut start, mut skipped) = (self.done, self.held_done);
         let held = self.held.iter().flat_map(|(at, frame)| {
@@ -73,7 +73,7 @@ impl WriteBatch {
         slices.get(..count).unwrap_or(&[])
     }
 
-    /// So many bytes have been written.
+    /// `n` more bytes have been written.
     pub(crate) fn advance(&mut self, mut n: usize) {
         self.left = self.left.saturating_sub(n);
         loop {
@@ -93,9 +93,11 @@ impl WriteBatch {
         }
     }
 
-    /// What is left may take long: where it is at most half of what is held for it, it moves to memory that it fills, if more than
-    /// `spared` bytes would go then. A shared frame moves only if it is the last one, and larger than `large`, and if all who share it
-    /// could do the same and take no more than it. Returns the memory that is not needed any more.
+    /// Moves the rest of a batch to smaller memory, because it may stay for long. Returns the memory that is not needed any more.
+    ///
+    /// - It moves only if at most half of the memory is still to be written, and if more than `spared` bytes are freed.
+    /// - A shared frame moves only if it is the last one, larger than `large`, and if copies of the rest for all connections that share it take no
+    ///   more memory than the frame.
     pub(crate) fn shrink(&mut self, spared: usize, large: usize) -> Option<Vec<u8>> {
         let held = match self.held.front() {
             None => 0,
@@ -119,7 +121,7 @@ impl WriteBatch {
         Some(core::mem::replace(&mut self.own, smaller))
     }
 
-    /// The memory held for this batch alone; what is left of it is let go.
+    /// The memory of own bytes, to be used again. Bytes that were not written are lost.
     pub(crate) fn into_memory(self) -> Vec<u8> {
         self.own
     }

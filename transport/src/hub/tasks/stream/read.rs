@@ -1,4 +1,4 @@
-//! Reading: from the stream into a buffer, from there to the session, and no more memory than may be held meanwhile.
+//! Reading: from the stream into a buffer, and from there to the session. A connection holds no more memory meanwhile than it may.
 
 use super::{DISPLACED, End, Phase, StreamDriver};
 use crate::hub::core::ReadStatus;
@@ -7,7 +7,7 @@ use crate::stream::io::{READ, READS, poll_discard, poll_fill};
 use core::task::{Context, Poll};
 use voxwire_core::{FrameBuf, FrameError, Framing, Instant, Session};
 
-/// Moves what is unread into memory for `capacity` bytes.
+/// Moves the unread bytes to a buffer with room for `capacity` bytes.
 fn move_unread(from: &mut FrameBuf, to: &mut FrameBuf, capacity: usize) {
     let len = from.unread().len();
     if let Some(spare) = to.spare(capacity.max(len)).get_mut(..len) {
@@ -17,17 +17,17 @@ fn move_unread(from: &mut FrameBuf, to: &mut FrameBuf, capacity: usize) {
     from.consume(len);
 }
 
-/// Whether there is room for more of a frame.
+/// Whether there is memory to read more of a frame into.
 enum Room {
     There,
-    /// Not now, or there is nothing to be put there.
+    /// Not now; or there is nothing to read.
     Wait,
-    /// The peer has gone while it waited.
+    /// The peer has closed its side while its frame waited for memory.
     Gone,
 }
 
 impl<S: Session> StreamDriver<S> {
-    /// There is nothing to read: what has come in and cannot be read is part of something, and has to go on like a frame.
+    /// There is nothing to read. A TLS record that has not come in whole has the same deadline as a partial frame.
     fn account_for_records(&mut self) {
         let (sealed, before) = (self.stream.sealed(), self.stream.seen());
         if sealed == before.map_or(0, |(_, bytes)| bytes) {
@@ -48,7 +48,7 @@ impl<S: Session> StreamDriver<S> {
         }
     }
 
-    /// Waits until `until`; false once that has passed.
+    /// Whether `until` has not come yet. Wakes the task then.
     pub(super) fn sleep_until(&mut self, cx: &mut Context<'_>, now: Instant, until: Instant) -> bool {
         if until <= now {
             let mut state = self.conn.lock();
@@ -74,7 +74,7 @@ impl<S: Session> StreamDriver<S> {
 
     pub(super) fn read(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let mut needed = READ;
-        // What a pause left behind comes first.
+        // Frames that a pause left in the buffer come first.
         if self.buffer.as_ref().is_some_and(|buffer| !buffer.is_empty()) {
             match self.process_buffer(cx) {
                 Ok(Some(need)) => needed = need,
@@ -105,7 +105,7 @@ impl<S: Session> StreamDriver<S> {
                 Poll::Ready(Ok(0)) => return Poll::Ready(End::Closed),
                 Poll::Ready(Ok(_)) => {
                     self.stream.see(None);
-                    // If the memory has been reclaimed meanwhile, the next look tells.
+                    // If the frame has lost its memory meanwhile, `step` finds that.
                     self.shared.common.partials.on_received(
                         &self.reservation,
                         self.shared.common.clock.now(),
@@ -124,7 +124,7 @@ impl<S: Session> StreamDriver<S> {
         Poll::Pending
     }
 
-    /// There is nothing to read, or no room for it.
+    /// There is nothing to read, or no memory to read into.
     fn lie_idle(&mut self, cx: &Context<'_>) -> Poll<End> {
         self.settle(cx, false);
         if self.shared.common.partials.on_idle(&self.reservation, self.shared.common.clock.now()) {
@@ -134,8 +134,7 @@ impl<S: Session> StreamDriver<S> {
         }
     }
 
-    /// Sees to it that a frame of which `needed` bytes are missing may be held. Nothing is set aside for a peer that has sent nothing
-    /// to be put there.
+    /// Asks for memory for a frame of which `needed` bytes are missing. A peer that has sent nothing more gets none.
     fn reserve(&mut self, cx: &mut Context<'_>, needed: usize) -> Room {
         let unread = self.buffer.as_ref().map_or(0, |buffer| buffer.unread().len());
         let total = unread.saturating_add(needed);
@@ -156,7 +155,7 @@ impl<S: Session> StreamDriver<S> {
         let demand = self.shared.common.partials.demand(total, known, max_frame);
         let (waited, progress) = (self.reservation.waiting_since(), self.progress(now, known));
         if self.shared.common.partials.ask(&mut self.reservation, now, demand, progress, cx.waker()) {
-            // The peer is not to blame for the time that it had to wait.
+            // The time in which the frame waited for memory does not count against the peer.
             if let Some(waited) = waited {
                 self.delay(|since| since.saturating_add(now.saturating_duration_since(waited)));
             }
@@ -166,7 +165,7 @@ impl<S: Session> StreamDriver<S> {
         Room::Wait
     }
 
-    /// How much of a frame may be held while it is read. What is left of it when nothing more comes is entered.
+    /// How many bytes the buffer may hold during a read. What is left in it afterwards is entered (`enter`).
     fn may_hold(&self) -> usize {
         let free = if self.shared.common.partials.is_scarce() { OWN } else { READ };
         self.reservation.may_hold().max(free)
@@ -177,7 +176,7 @@ impl<S: Session> StreamDriver<S> {
         FrameProgress { began, received, known }
     }
 
-    /// Memory to read into: a partial frame that has outgrown the little that was kept for it moves.
+    /// A buffer to read into. A partial frame that has outgrown its small buffer moves to a larger one.
     fn buffer_to_read(&mut self, needed: usize) -> FrameBuf {
         let Some(mut kept) = self.buffer.take() else { return self.shared.common.read_buffers.take() };
         let outgrown = kept.unread().len().saturating_add(needed.min(READ)) > kept.capacity();
@@ -190,10 +189,10 @@ impl<S: Session> StreamDriver<S> {
         buffer
     }
 
-    /// Holds no more memory than it takes until the peer goes on, or we read on, and has that entered.
+    /// Keeps only as much memory as the unread bytes need until the connection is read again, and enters it.
     fn settle(&mut self, cx: &Context<'_>, spared: bool) {
         self.lend_back();
-        // What TLS holds counts like what is here, whether it waits for the rest of a record, or for us to take it.
+        // Bytes that TLS holds count as well: of a partial record, and those that have not been read.
         let sealed = self.stream.seen().map_or(0, |(_, bytes)| bytes).max(self.stream.beneath());
         let sealed = sealed.next_multiple_of(2 * OWN);
         let Some(mut buffer) = self.buffer.take() else {
@@ -201,7 +200,7 @@ impl<S: Session> StreamDriver<S> {
             return;
         };
         let unread = buffer.unread().len();
-        // Where more has been granted, more is to come.
+        // A buffer within the granted memory stays: more of the frame is to come.
         let fits = if unread <= OWN { OWN } else { unread.next_multiple_of(2 * OWN) };
         if buffer.capacity() > fits && buffer.capacity() > self.reservation.may_hold() {
             let mut smaller =
@@ -214,11 +213,11 @@ impl<S: Session> StreamDriver<S> {
         self.buffer = Some(buffer);
     }
 
-    /// Enters what is held until the peer goes on, if that is more than every connection may hold.
+    /// Enters the memory that the connection keeps, if it is more than every connection may hold.
     fn enter(&mut self, cx: &Context<'_>, bytes: usize, spared: bool) {
         if bytes > OWN {
             let now = self.shared.common.clock.now();
-            // No more than has come in.
+            // It does not grow beyond what has come in.
             let progress = self.progress(now, true);
             self.shared.common.partials.enter_held(
                 &mut self.reservation,
@@ -231,7 +230,7 @@ impl<S: Session> StreamDriver<S> {
         }
     }
 
-    /// Hands what has come in to the session. Returns what the next frame needs, or nothing if reading has to pause.
+    /// Hands whole frames in the buffer to the session. Returns how many bytes the next frame needs; `None` if reading pauses.
     fn process_buffer(&mut self, cx: &mut Context<'_>) -> Result<Option<usize>, FrameError> {
         loop {
             let Some(buffer) = self.buffer.as_mut() else { return Ok(Some(READ)) };
@@ -246,7 +245,7 @@ impl<S: Session> StreamDriver<S> {
                     let since = self.partial.filter(|_| frames == 0).map_or(now, |(since, _)| since);
                     Some((since, buffer.unread().len()))
                 }
-                // The peer is not to blame for the time that it has to wait.
+                // While the framing waits, time does not count against the peer.
                 _ => None,
             };
             let frame = self.frame_deadline();
@@ -275,13 +274,13 @@ impl<S: Session> StreamDriver<S> {
                 ReadStatus::NeedMore(needed) => {
                     return Ok(Some(needed.max(if self.partial.is_some() { 1 } else { READ })));
                 }
-                // The task that says how large it may be wakes this one.
+                // The session's `Output::Limit` wakes this task.
                 ReadStatus::Waiting => {
                     self.halted = true;
                     self.settle(cx, true);
                     return Ok(None);
                 }
-                // The pause is over already: whole frames may be left, and must not be forgotten.
+                // The pause is over already. Whole frames may be left in the buffer.
                 ReadStatus::Stopped => {}
             }
         }
@@ -291,7 +290,7 @@ impl<S: Session> StreamDriver<S> {
     fn halt(&mut self, cx: &Context<'_>, now: Instant, until: Instant) {
         self.partial = None;
         self.halted = true;
-        // The peer is not heard meanwhile.
+        // The peer's silence does not count meanwhile.
         if let Some(at) = &mut self.silent_at {
             *at = at.saturating_add(until.saturating_duration_since(now));
         }
@@ -311,12 +310,12 @@ impl<S: Session> StreamDriver<S> {
         match buffer.capacity() {
             READ => self.shared.common.read_buffers.give(buffer),
             OWN => self.shared.common.small_buffers.give(buffer),
-            // Of a size that no other connection needs.
+            // No other connection needs a buffer of this size.
             _ => {}
         }
     }
 
-    /// Reads and forgets until the peer closes its side, too.
+    /// Reads and discards until the peer closes its side.
     pub(super) fn discard(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let Phase::Lingering(until) = self.phase else { return Poll::Pending };
         let now = self.shared.common.clock.now();

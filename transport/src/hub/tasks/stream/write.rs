@@ -1,4 +1,4 @@
-//! Writing: what is queued, with as few calls as the system allows, and then the end of our side.
+//! Writing: everything that is queued, with as few system calls as possible; then shutting our side.
 
 use super::{End, Phase, StreamDriver};
 use crate::hub::conn::{State, update_total};
@@ -10,13 +10,13 @@ use core::task::{Context, Poll};
 use std::io;
 use voxwire_core::Session;
 
-/// What of a buffer to write from is kept for others, in bytes.
+/// Bytes of a write buffer that goes back to the pool.
 const KEPT: usize = 8 * 1024;
 /// A batch that the peer does not take moves to smaller memory where more than this is freed, in bytes.
 const SPARED: usize = 4 * 1024;
 
 impl<S: Session> StreamDriver<S> {
-    /// Writes what waits, with one call if the system takes it all; then closes, if that is due.
+    /// Writes everything that is queued, with one call if the system takes it all. Then closes, if the session wants that.
     pub(super) fn write(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let mut batch = self.conn.lock().parked.take().map(|batch| *batch).unwrap_or_default();
         let mut taken = false;
@@ -43,14 +43,14 @@ impl<S: Session> StreamDriver<S> {
         }
     }
 
-    /// All that was taken is written: what is to be written next, or, where nothing is queued, how this ends.
+    /// The last batch is written. Returns the next one; where nothing is queued, the result of `write`.
     fn next_batch(&mut self, cx: &mut Context<'_>) -> Result<WriteBatch, Poll<End>> {
         let common = &self.shared.common;
         let flushed = self.stream.poll_flush(cx);
         let mut state = self.conn.lock();
         update_total(&common.queued, state.writing_memory, 0);
         (state.writing, state.writing_memory) = (0, 0);
-        // What TLS holds the peer has not taken.
+        // A peer is blocked as long as TLS holds bytes for it.
         if flushed.is_ready() {
             state.unanswered = 0;
             state.blocked_since = None;
@@ -62,7 +62,7 @@ impl<S: Session> StreamDriver<S> {
             update_total(&common.queued, memory, state.queue.memory().saturating_add(state.writing_memory));
             return Ok(batch);
         }
-        // Under the same lock: all that is queued from now on wakes this task.
+        // Under the same lock: whatever is queued from now on wakes this task.
         state.sleep(cx);
         state.waiting_to_write = true;
         if flushed.is_ready() {
@@ -76,7 +76,7 @@ impl<S: Session> StreamDriver<S> {
             self.enter_unsent();
         }
         if probes > 0 && !closing {
-            // Should that bring more to write, this task is woken for it.
+            // If the session sends more for that, this task is woken.
             self.shared.written(self.peer, probes);
         }
         Err(match (closing, self.phase, flushed) {
@@ -86,18 +86,17 @@ impl<S: Session> StreamDriver<S> {
         })
     }
 
-    /// The peer takes nothing now, or, if it has `taken` something, no more: what is left may take long, and gets no more memory than it
-    /// needs.
+    /// The peer is blocked. Parks the rest of the batch in the connection's state, where others can discard it, and moves it to smaller memory:
+    /// it may stay there for long. `taken`: the peer has taken a part of the batch.
     fn park(&mut self, cx: &Context<'_>, mut batch: WriteBatch, taken: bool) {
-        // What TLS has taken the peer has not.
+        // Bytes that TLS has taken have not reached the peer.
         let sent = self.stream.take_sent(taken);
         let spent = batch.shrink(SPARED, WRITE_BATCH);
-        // A cut and the sweep have to reach a task that waits for the peer to take its bytes.
+        // An abort and the sweep have to wake a task that waits for the peer.
         let mut state = self.conn.lock();
         state.sleep(cx);
         update_total(&self.shared.common.queued, state.writing_memory, batch.memory());
         (state.writing, state.writing_memory) = (batch.len(), batch.memory());
-        // Where others can throw it away.
         state.parked = Some(batch.into());
         if taken {
             state.unanswered = 0;
@@ -107,7 +106,7 @@ impl<S: Session> StreamDriver<S> {
         spent.into_iter().for_each(|spent| self.lend_written(spent));
     }
 
-    /// The peer does not take what TLS holds for it.
+    /// TLS holds bytes that the peer does not take: they count, and the peer is blocked.
     fn enter_unsent(&mut self) {
         let unsent = self.stream.unsent();
         if unsent > 0 {
@@ -119,7 +118,7 @@ impl<S: Session> StreamDriver<S> {
         }
     }
 
-    /// The peer takes nothing now, and has `taken` something before; `None` where the system does not judge that.
+    /// The peer is blocked. `taken`: it has taken some bytes since the last call; `None` on connections that are not on TCP.
     fn block(&self, state: &mut State<S::Framing>, taken: Option<bool>) {
         let now = self.shared.common.clock.now();
         state.blocked_since.get_or_insert(now);
@@ -130,12 +129,12 @@ impl<S: Session> StreamDriver<S> {
         }
     }
 
-    /// From now on the system judges as before whether the peer takes what it is sent.
+    /// Restores the system's timeout for a peer that takes nothing (`WriteStall`).
     pub(super) fn restore_timeout(&self) {
         self.stream.set_unacknowledged(self.shared.common.settings.unacknowledged);
     }
 
-    /// The system has given the peer up.
+    /// The connection has failed. A timeout of the system's is counted, as a peer that takes nothing or as one that has vanished.
     pub(super) fn failed(&self, error: &io::Error) {
         tracing::trace!(%error, "the connection failed");
         if error.kind() == io::ErrorKind::TimedOut {
@@ -147,7 +146,7 @@ impl<S: Session> StreamDriver<S> {
         }
     }
 
-    /// Memory that was written from is there for others, but no more than they need.
+    /// Gives a write buffer back to the pool, cut to [`KEPT`] bytes.
     fn lend_written(&self, mut out: Vec<u8>) {
         if out.capacity() > 0 {
             out.clear();
