@@ -342,7 +342,7 @@ fn client(mut script: Script<'_>) {
         }
         client.advance(done);
         assert!(client.in_work() <= 6 && client.is_connected() == peer.is_some());
-        assert!(client.call().is_none() || client.username().is_some());
+        assert!(client.call().is_none() || client.name().is_some());
     }
     client.shutdown(now);
     timers(&mut client, now.saturating_add(Duration::from_secs(100)));

@@ -315,10 +315,10 @@ fn client(mut script: Script<'_>) {
                         assert!(active.contains(&server) && (audio.stream as usize) < inputs);
                     }
                     Some(ClientEvent::Started { server } | ClientEvent::StopRefused { server }) => {
-                        assert_eq!(client.io(server), Some(IoState::Active));
+                        assert_eq!(client.state(server), Some(IoState::Active));
                     }
                     Some(ClientEvent::Stopped { server } | ClientEvent::StartRefused { server }) => {
-                        assert_eq!(client.io(server), Some(IoState::Inactive));
+                        assert_eq!(client.state(server), Some(IoState::Inactive));
                     }
                     Some(ClientEvent::Lost { server, .. }) => assert!(client.formats(server).is_none()),
                     _ => {}
@@ -343,7 +343,7 @@ fn client(mut script: Script<'_>) {
                 }
                 _ => ClientCommand::StopDiscovery,
             };
-            let (before, io) = (client.outputs().count(), client.io(server));
+            let (before, io) = (client.outputs().count(), client.state(server));
             match client.handle_command(driver.now, command) {
                 Ok(()) => {
                     let playing = matches!(command, ClientCommand::Play { .. });

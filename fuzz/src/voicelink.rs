@@ -5,7 +5,7 @@ use voxwire_core::testing::{chop, law_frame};
 use voxwire_core::{Input, Lane, Message, Moderation as _, Output, PeerId, Session, Via};
 use voxwire_voicelink::{
     ByteOrder, Client, ClientCommand, ClientSettings, Format, Framing, Handshake, MAX_DATA, Packet,
-    Parameters, Phase, Server, ServerCommand, ServerSettings, Wire,
+    Parameters, Server, ServerCommand, ServerSettings, SessionState, Wire,
 };
 
 const ORDERS: [ByteOrder; 2] = [ByteOrder::BigEndian, ByteOrder::LittleEndian];
@@ -153,10 +153,10 @@ fn client(mut script: Script<'_>) {
             4..=9 => {
                 let mut frame = Vec::new();
                 packet(&mut script).encode(&Wire::new(order), &mut frame).expect("a small packet");
-                let before = client.phase();
+                let before = client.state();
                 let input = Input::Frame { peer, lane: Lane::Reliable, bytes: &frame };
                 if client.handle_input(now, input).is_err() {
-                    assert_eq!(client.phase(), before, "a violation changes nothing");
+                    assert_eq!(client.state(), before, "a violation changes nothing");
                 }
             }
             _ => {
@@ -175,16 +175,19 @@ fn client(mut script: Script<'_>) {
                     6 => ClientCommand::Drop { optional: b"" },
                     _ => ClientCommand::Say { samples: script.bytes(8) },
                 };
-                let before = client.phase();
+                let before = client.state();
                 if crate::command(&mut client, now, command).is_err() {
-                    assert_eq!(client.phase(), before, "a refusal changes nothing");
+                    assert_eq!(client.state(), before, "a refusal changes nothing");
                 }
             }
         }
         law_timers(&mut client, now, |_, event| assert!(event.is_some()));
         let waiting = matches!(
-            client.phase(),
-            Phase::Calling(_) | Phase::Deciding(_) | Phase::Ringing(_) | Phase::Countering(_)
+            client.state(),
+            SessionState::Calling(_)
+                | SessionState::Deciding(_)
+                | SessionState::Ringing(_)
+                | SessionState::Countering(_)
         );
         assert!(!waiting || client.poll_timeout().is_some(), "nothing waits for ever");
         client.advance(usize::MAX);

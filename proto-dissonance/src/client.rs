@@ -234,6 +234,11 @@ impl Client {
         self.state
     }
 
+    /// Whether there is a connection to the server. We are in its session once [`state`](Self::state) is [`SessionState::Connected`].
+    pub const fn is_connected(&self) -> bool {
+        self.server.is_some()
+    }
+
     /// Our number, while we are in a session.
     pub const fn id(&self) -> Option<ClientId> {
         self.id

@@ -14,13 +14,20 @@ pub enum SessionState {
     Connected,
 }
 
-impl fmt::Display for SessionState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl SessionState {
+    /// In words, for messages.
+    pub const fn name(&self) -> &'static str {
+        match self {
             Self::Disconnected => "disconnected",
             Self::Negotiating => "negotiating",
             Self::Connected => "connected",
-        })
+        }
+    }
+}
+
+impl fmt::Display for SessionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let event = client.handle_input(NOW, Input::Frame { peer: PEER, lane, bytes: &bytes })?;
         println!("client: {event:?}");
     }
-    assert_eq!(client.username(), Some(&b"ann"[..]));
+    assert_eq!(client.name(), Some(&b"ann"[..]));
     Ok(())
 }
 

@@ -120,6 +120,32 @@ impl Default for ClientSettings {
     }
 }
 
+/// How far a client is with its server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SessionState {
+    /// No connection.
+    Disconnected,
+    /// Connected; nobody is logged in.
+    Connected,
+    /// We have asked to be logged in.
+    LoggingIn,
+    /// We are logged in.
+    LoggedIn,
+}
+
+impl SessionState {
+    /// In words, for messages.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Disconnected => "disconnected",
+            Self::Connected => "not logged in",
+            Self::LoggingIn => "logging in",
+            Self::LoggedIn => "logged in",
+        }
+    }
+}
+
 /// Counters of a client, since it was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -168,8 +194,21 @@ impl Client {
         self.server.is_some()
     }
 
-    /// Who is logged in.
-    pub fn username(&self) -> Option<&[u8]> {
+    /// How far we are with our server.
+    pub fn state(&self) -> SessionState {
+        if self.server.is_none() {
+            SessionState::Disconnected
+        } else if self.token.is_some() {
+            SessionState::LoggedIn
+        } else if self.requests.awaits(Action::Login) {
+            SessionState::LoggingIn
+        } else {
+            SessionState::Connected
+        }
+    }
+
+    /// The name that we are logged in with; `None` before that.
+    pub fn name(&self) -> Option<&[u8]> {
         self.token.as_ref()?;
         self.account.as_ref().map(|account| &*account.username)
     }

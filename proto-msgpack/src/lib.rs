@@ -48,7 +48,7 @@ pub mod zmtp;
 pub mod protocol {}
 
 pub use {
-    client::{Client, ClientSettings, ClientStats, Reconnect},
+    client::{Client, ClientSettings, ClientStats, Reconnect, SessionState},
     code::Code,
     error::{Refusal, Resource, Violation},
     event::{ClientCommand, ClientEvent, ServerCommand, ServerEvent, Ticket},

@@ -124,10 +124,7 @@ fn m_10_log_ins_on_each_others_heels_are_those_they_were() {
     hall.wait();
     let heard = hall.heard(cat);
     assert!(heard.contains(&r#"LoggedIn { username: "ann", again: false }"#.to_string()), "{heard:?}");
-    assert_eq!(
-        hall.sim.with(cat, |client, _, _| client.username().map(<[u8]>::to_vec)),
-        Some(b"ann".to_vec())
-    );
+    assert_eq!(hall.sim.with(cat, |client, _, _| client.name().map(<[u8]>::to_vec)), Some(b"ann".to_vec()));
     assert_eq!(hall.code(cat, create("room")), "SUCCESS");
 }
 
@@ -155,7 +152,7 @@ fn m_10_a_log_in_after_a_lost_connection_is_tried_again_while_the_server_is_only
         assert_eq!(count, if comes_back { 3 } else { 1 }, "{heard:?}");
         hall.office(|_, office, _| office.silent = false);
         hall.sim.run_for(Duration::from_secs(60));
-        assert_eq!(hall.sim.with(ann, |client, _, _| client.username().is_some()), comes_back);
+        assert_eq!(hall.sim.with(ann, |client, _, _| client.name().is_some()), comes_back);
     }
 }
 

@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         receive("server", &mut server, &to_server)?;
         receive("client", &mut client, &to_client)?;
     }
-    assert!(client.is_logged_in());
+    assert_eq!(client.name(), Some("alice"));
     Ok(())
 }
 

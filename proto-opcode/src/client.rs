@@ -30,9 +30,11 @@ pub struct Client {
     settings: ClientSettings,
     wire: Wire,
     server: Option<PeerId>,
-    phase: Phase,
+    state: SessionState,
     /// Asked for, and sent once the server has said hello.
     login: Option<Box<str>>,
+    /// The name that was asked for last.
+    name: Option<Box<str>>,
     contacts: BTreeSet<Box<[u8]>>,
     calls: BTreeMap<CallId, Call>,
     next: u32,
@@ -99,7 +101,7 @@ impl Default for ClientSettings {
 /// How far a client is with its server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Phase {
+pub enum SessionState {
     /// No connection.
     Disconnected,
     /// Connected; the server has not said hello.
@@ -112,7 +114,7 @@ pub enum Phase {
     LoggedIn,
 }
 
-impl Phase {
+impl SessionState {
     /// In words, for messages.
     pub const fn name(&self) -> &'static str {
         match self {
@@ -144,8 +146,9 @@ impl Client {
             settings,
             wire: Wire { limits: settings.limits, ..Wire::CLIENT },
             server: None,
-            phase: Phase::Disconnected,
+            state: SessionState::Disconnected,
             login: None,
+            name: None,
             contacts: BTreeSet::new(),
             calls: BTreeMap::new(),
             next: 1,
@@ -157,14 +160,19 @@ impl Client {
         }
     }
 
-    /// How far it is with its server.
-    pub const fn phase(&self) -> Phase {
-        self.phase
+    /// How far we are with our server.
+    pub const fn state(&self) -> SessionState {
+        self.state
     }
 
-    /// Whether a name has been taken.
-    pub const fn is_logged_in(&self) -> bool {
-        matches!(self.phase, Phase::LoggedIn)
+    /// Whether there is a connection to the server.
+    pub const fn is_connected(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// The name that we are logged in with; `None` before that.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref().filter(|_| self.state == SessionState::LoggedIn)
     }
 
     /// Who else is there, in the order of their bytes; without the empty name that original servers list.
@@ -210,19 +218,19 @@ impl Client {
         now: Instant,
         packet: Packet<'a>,
     ) -> Result<Option<ClientEvent<'a>>, Violation> {
-        let unexpected = Err(Violation::Unexpected { state: self.phase.name(), message: packet.name() });
+        let unexpected = Err(Violation::Unexpected { state: self.state.name(), message: packet.name() });
         Ok(Some(match packet {
-            Packet::HelloConnect if self.phase == Phase::Connecting => {
-                self.phase = Phase::Connected;
+            Packet::HelloConnect if self.state == SessionState::Connecting => {
+                self.state = SessionState::Connected;
                 self.send_login();
                 ClientEvent::Connected
             }
-            Packet::LoginSuccess if self.phase == Phase::LoggingIn => {
-                self.phase = Phase::LoggedIn;
+            Packet::LoginSuccess if self.state == SessionState::LoggingIn => {
+                self.state = SessionState::LoggedIn;
                 ClientEvent::LoggedIn
             }
-            Packet::LoginFailed { reason } if self.phase == Phase::LoggingIn => {
-                self.phase = Phase::Connected;
+            Packet::LoginFailed { reason } if self.state == SessionState::LoggingIn => {
+                self.state = SessionState::Connected;
                 ClientEvent::LoginFailed { reason }
             }
             Packet::AddContact { contacts } => {
@@ -249,18 +257,19 @@ impl Client {
     }
 
     fn send_login(&mut self) {
-        if self.phase != Phase::Connected {
+        if self.state != SessionState::Connected {
             return;
         }
         let (Some(server), Some(name)) = (self.server, self.login.take()) else { return };
+        let name = &**self.name.insert(name);
         // A valid name always fits.
         let _ = self.outbox.send_over_limit(
             server,
             Lane::Reliable,
-            &Packet::Login { name: (&*name).into() },
+            &Packet::Login { name: name.into() },
             &self.wire,
         );
-        self.phase = Phase::LoggingIn;
+        self.state = SessionState::LoggingIn;
     }
 
     /// Sends a packet to the server, if there is one.
@@ -273,7 +282,7 @@ impl Client {
 
     fn disconnected(&mut self) {
         self.server = None;
-        self.phase = Phase::Disconnected;
+        self.state = SessionState::Disconnected;
         self.contacts.clear();
     }
 }
@@ -318,7 +327,7 @@ impl Session for Client {
                     return Err(Violation::TooMany(Resource::Servers));
                 }
                 self.server = Some(peer);
-                self.phase = Phase::Connecting;
+                self.state = SessionState::Connecting;
                 Ok(None)
             }
             Input::Closed { peer } if self.server == Some(peer) => {
@@ -340,8 +349,8 @@ impl Session for Client {
         match command {
             ClientCommand::Login { name } => {
                 check_name(name.as_bytes())?;
-                if let Phase::LoggingIn | Phase::LoggedIn = self.phase {
-                    return Err(Refusal::Unexpected { state: self.phase.name(), command: "log in" });
+                if let SessionState::LoggingIn | SessionState::LoggedIn = self.state {
+                    return Err(Refusal::Unexpected { state: self.state.name(), command: "log in" });
                 }
                 self.login = Some(name.into());
                 self.send_login();

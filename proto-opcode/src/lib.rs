@@ -45,7 +45,7 @@ mod wire;
 pub mod protocol {}
 
 pub use {
-    client::{CallState, Client, ClientSettings, ClientStats, Phase},
+    client::{CallState, Client, ClientSettings, ClientStats, SessionState},
     error::{Refusal, Resource, Violation},
     event::{CallId, Cause, ClientCommand, ClientEvent, Role, ServerCommand, ServerEvent, Unreachable},
     framing::Framing,

@@ -386,7 +386,7 @@ fn threat_a_direct_listener_takes_one_and_no_more() {
     assert!(client.handle_input(now, input).is_err());
     let ended = client.handle_timeout(now).unwrap();
     assert!(format!("{ended:?}").contains("does not speak this protocol"));
-    assert!(client.is_logged_in() && client.calls().count() == 0);
+    assert!(client.name().is_some() && client.calls().count() == 0);
     assert!(Wire::CLIENT.framing().next_frame(&[0xff; 8]).is_err());
 }
 

@@ -532,5 +532,5 @@ fn o_07_a_client_waits_for_hello_keeps_its_list_calls_is_called_and_refuses() {
     assert_eq!(said(&mut client), [r#"CallRefused { contact: "dave" }"#]);
     // The list goes with the connection.
     client.handle_input(Instant::ZERO, Input::Closed { peer: server }).unwrap();
-    assert_eq!((names(&client), client.phase()), (vec![], voxwire_opcode::Phase::Disconnected));
+    assert_eq!((names(&client), client.state()), (vec![], voxwire_opcode::SessionState::Disconnected));
 }

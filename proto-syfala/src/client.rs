@@ -145,7 +145,7 @@ impl Client {
     }
 
     /// Whether audio goes to and from a server; `None` if it is not connected.
-    pub fn io(&self, server: PeerId) -> Option<IoState> {
+    pub fn state(&self, server: PeerId) -> Option<IoState> {
         self.server(server)?.io
     }
 
@@ -452,7 +452,7 @@ impl Session for Client {
         self.discovery = None;
         loop {
             let Some(peer) = self.servers().next().map(|(peer, ..)| peer) else { return };
-            if self.io(peer).is_some() {
+            if self.state(peer).is_some() {
                 // At most as many bytes as there are servers.
                 let _ =
                     self.outbox.send_over_limit(peer, Lane::Reliable, &ClientMessage::Disconnect, &self.wire);

@@ -582,7 +582,7 @@ fn c_04_liars_on_the_network_cost_a_client_no_more_than_its_candidates() {
         assert!(known <= 65, "{known}");
     }
     assert_eq!(client.servers().count(), 65);
-    assert_eq!(client.io(accepted.unwrap()), Some(IoState::Inactive), "who is accepted stays");
+    assert_eq!(client.state(accepted.unwrap()), Some(IoState::Inactive), "who is accepted stays");
 }
 
 #[test]

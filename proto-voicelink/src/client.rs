@@ -3,6 +3,7 @@ use crate::{
     ByteOrder, ClientCommand, ClientEvent, Framing, Handshake, Packet, Parameters, Ranges, Refusal,
     Registration, Request, Resource, Violation, Wire,
 };
+use alloc::boxed::Box;
 use core::time::Duration;
 use voxwire_core::{EncodeError, Input, Instant, Lane, Limits, Message, NameError, Outbox, PeerId, Session};
 
@@ -19,6 +20,9 @@ pub struct Client {
     settings: ClientSettings,
     wire: Wire,
     server: Option<PeerId>,
+    /// The name that we are registered under, and the one that we have asked for.
+    name: Option<Box<str>>,
+    asked: Option<Box<str>>,
     state: State,
     /// When waiting for an answer ends.
     deadline: Option<Instant>,
@@ -63,10 +67,10 @@ impl Default for ClientSettings {
     }
 }
 
-/// What a client is doing.
+/// How far a client is, with its registration or its call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Phase {
+pub enum SessionState {
     /// Nothing.
     Idle,
     /// Waiting for the server's answer to a registration.
@@ -83,7 +87,7 @@ pub enum Phase {
     InCall(Parameters),
 }
 
-/// A phase, and what is known of its call beyond that: it ends with the call.
+/// A state, and what is known of its call beyond that: it ends with the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Idle,
@@ -104,20 +108,20 @@ enum Crossed {
 }
 
 impl State {
-    const fn phase(self) -> Phase {
+    const fn public(self) -> SessionState {
         match self {
-            Self::Idle => Phase::Idle,
-            Self::Registering => Phase::Registering,
-            Self::Calling(parameters) => Phase::Calling(parameters),
-            Self::Deciding(parameters) => Phase::Deciding(parameters),
-            Self::Ringing(parameters, _) => Phase::Ringing(parameters),
-            Self::Countering(parameters, _) => Phase::Countering(parameters),
-            Self::InCall(parameters, _) => Phase::InCall(parameters),
+            Self::Idle => SessionState::Idle,
+            Self::Registering => SessionState::Registering,
+            Self::Calling(parameters) => SessionState::Calling(parameters),
+            Self::Deciding(parameters) => SessionState::Deciding(parameters),
+            Self::Ringing(parameters, _) => SessionState::Ringing(parameters),
+            Self::Countering(parameters, _) => SessionState::Countering(parameters),
+            Self::InCall(parameters, _) => SessionState::InCall(parameters),
         }
     }
 }
 
-impl Phase {
+impl SessionState {
     /// In words, for messages.
     pub const fn name(&self) -> &'static str {
         match self {
@@ -155,6 +159,8 @@ impl Client {
             settings,
             wire: Wire { limits: settings.limits, ..Wire::new(settings.order) },
             server: None,
+            name: None,
+            asked: None,
             state: State::Idle,
             deadline: None,
             outbox: Outbox::new(settings.limits.max_outbox),
@@ -168,9 +174,14 @@ impl Client {
         }
     }
 
-    /// What is going on.
-    pub const fn phase(&self) -> Phase {
-        self.state.phase()
+    /// How far we are.
+    pub const fn state(&self) -> SessionState {
+        self.state.public()
+    }
+
+    /// The name that we are registered under; `None` before that.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// The audio of the call that is up.
@@ -212,6 +223,7 @@ impl Client {
             }
             (State::Registering, Packet::Accept { .. }) => {
                 self.enter(State::Idle);
+                self.name = self.asked.take();
                 Ok(Some(ClientEvent::Registered))
             }
             (State::Registering, Packet::Drop { optional } | Packet::Close { optional }) => {
@@ -269,7 +281,7 @@ impl Client {
                 ClientEvent::Dropped { optional }
             }
             (state, packet) => {
-                return Err(Violation::Unexpected { state: state.phase().name(), message: packet.name() });
+                return Err(Violation::Unexpected { state: state.public().name(), message: packet.name() });
             }
         })
     }
@@ -367,7 +379,7 @@ impl Client {
     const fn idle(&self) -> Result<(), Refusal> {
         match self.state {
             State::Idle => Ok(()),
-            state => Err(Refusal::Busy { state: state.phase().name() }),
+            state => Err(Refusal::Busy { state: state.public().name() }),
         }
     }
 }
@@ -411,7 +423,7 @@ impl Session for Client {
             }
             Input::Closed { peer } if self.server == Some(peer) => {
                 let in_call = !matches!(self.state, State::Idle | State::Registering);
-                self.server = None;
+                (self.server, self.name) = (None, None);
                 self.enter(State::Idle);
                 Ok(Some(ClientEvent::Disconnected { in_call }))
             }
@@ -427,7 +439,7 @@ impl Session for Client {
         if self.server.is_none() {
             return Err(Refusal::NotConnected);
         }
-        let unexpected = |command| Refusal::Unexpected { state: self.state.phase().name(), command };
+        let unexpected = |command| Refusal::Unexpected { state: self.state.public().name(), command };
         match (command, self.state) {
             (ClientCommand::Say { samples }, State::InCall(..)) => {
                 self.send(&Packet::Data(samples))?;
@@ -437,7 +449,9 @@ impl Session for Client {
             }
             (ClientCommand::Register { name, secret, preferred, samples }, _) => {
                 let registration = Registration { name: name.as_bytes(), secret, samples: Some(samples) };
-                self.register(now, registration, preferred)
+                self.register(now, registration, preferred)?;
+                self.asked = Some(name.into());
+                Ok(())
             }
             (ClientCommand::Call { user, parameters, optional }, _) => {
                 self.call(now, Handshake { parameters, user_name: user, optional })

@@ -45,7 +45,7 @@ mod wire;
 pub mod protocol {}
 
 pub use {
-    client::{Client, ClientSettings, ClientStats, Phase},
+    client::{Client, ClientSettings, ClientStats, SessionState},
     error::{RangeError, Refusal, Resource, Violation},
     event::{Cause, ClientCommand, ClientEvent, Ended, Request, ServerCommand, ServerEvent, Unreachable},
     framing::Framing,

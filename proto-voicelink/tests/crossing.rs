@@ -7,7 +7,8 @@ use core::time::Duration;
 use harness::{AUDIO, Harness, OTHER};
 use voxwire_core::testing::{Net, Sim, Transport};
 use voxwire_voicelink::{
-    ByteOrder, Client, ClientCommand, ClientSettings, Phase, Refusal, Server, ServerCommand, ServerSettings,
+    ByteOrder, Client, ClientCommand, ClientSettings, Refusal, Server, ServerCommand, ServerSettings,
+    SessionState,
 };
 
 #[test]
@@ -22,8 +23,8 @@ fn calls_that_cross_the_one_the_server_saw_first_wins() {
     hall.tell(bob, ClientCommand::Accept { optional: b"" }).unwrap();
     hall.settle();
     assert_eq!(
-        (hall.phase(alice), hall.phase(bob), hall.calls()),
-        (Phase::InCall(AUDIO), Phase::InCall(AUDIO), 1)
+        (hall.state(alice), hall.state(bob), hall.calls()),
+        (SessionState::InCall(AUDIO), SessionState::InCall(AUDIO), 1)
     );
     assert_eq!(hall.server_violations(), [""; 0]);
 }
@@ -37,7 +38,10 @@ fn hanging_up_at_once_on_both_sides_is_no_violation() {
     hall.say(bob, &[0; 9000]);
     hall.drop_call(bob, b"");
     hall.settle();
-    assert_eq!((hall.phase(alice), hall.phase(bob), hall.calls()), (Phase::Idle, Phase::Idle, 0));
+    assert_eq!(
+        (hall.state(alice), hall.state(bob), hall.calls()),
+        (SessionState::Idle, SessionState::Idle, 0)
+    );
     assert_eq!(hall.server_violations(), ["data without a call"]);
     assert_eq!(hall.sim.with(hall.server, |server, _, _| server.stats().violations), 0);
     assert!(hall.sim.is_open(alice.link) && hall.sim.is_open(bob.link));
@@ -55,7 +59,10 @@ fn an_answer_that_crosses_a_cancellation_leaves_both_idle() {
     hall.say(bob, b"hello?");
     hall.settle();
     assert_eq!(hall.sim.with(hall.server, |server, _, _| server.stats().violations), 0);
-    assert_eq!((hall.phase(alice), hall.phase(bob), hall.calls()), (Phase::Idle, Phase::Idle, 0));
+    assert_eq!(
+        (hall.state(alice), hall.state(bob), hall.calls()),
+        (SessionState::Idle, SessionState::Idle, 0)
+    );
     assert!(hall.sim.is_open(bob.link));
 }
 
@@ -68,7 +75,10 @@ fn an_answer_that_arrives_before_the_cancellation_leaves_both_idle() {
     hall.tell(bob, ClientCommand::Accept { optional: b"" }).unwrap();
     hall.drop_call(alice, b"");
     hall.settle();
-    assert_eq!((hall.phase(alice), hall.phase(bob), hall.calls()), (Phase::Idle, Phase::Idle, 0));
+    assert_eq!(
+        (hall.state(alice), hall.state(bob), hall.calls()),
+        (SessionState::Idle, SessionState::Idle, 0)
+    );
     assert_eq!(hall.server_violations(), [""; 0]);
 }
 
@@ -85,17 +95,17 @@ fn a_callee_that_believes_in_a_call_that_there_is_not_is_told() {
     // Carol's call and the old one's end are on their way to bob; bob hangs up the old one.
     hall.tell(bob, ClientCommand::Drop { optional: b"" }).unwrap_or(());
     hall.settle();
-    if let Phase::Ringing(_) = hall.phase(bob) {
+    if let SessionState::Ringing(_) = hall.state(bob) {
         let _ = hall.tell(bob, ClientCommand::Accept { optional: b"" });
     }
     hall.wait(120);
     for phone in [alice, bob, carol] {
-        if let Phase::InCall(_) = hall.phase(phone) {
+        if let SessionState::InCall(_) = hall.state(phone) {
             assert_eq!(hall.calls(), 1);
         }
     }
     hall.wait(60);
-    assert!(!matches!(hall.phase(bob), Phase::Ringing(_)), "nothing rings for ever");
+    assert!(!matches!(hall.state(bob), SessionState::Ringing(_)), "nothing rings for ever");
 }
 
 #[test]
@@ -135,7 +145,10 @@ fn a_call_voided_by_one_that_ended_too_soon_is_taken_back() {
     hall.sim.run_for(Duration::from_micros(600));
     hall.call(bob, "alice");
     hall.settle();
-    assert_eq!((hall.phase(alice), hall.phase(bob), hall.calls()), (Phase::Idle, Phase::Idle, 0));
+    assert_eq!(
+        (hall.state(alice), hall.state(bob), hall.calls()),
+        (SessionState::Idle, SessionState::Idle, 0)
+    );
     hall.talk(bob, alice, "alice");
 }
 
@@ -152,12 +165,12 @@ fn f_27_a_voided_request_is_not_taken_back_after_a_call_that_was_up() {
     hall.settle();
     hall.tell(alice, ClientCommand::Accept { optional: b"" }).unwrap();
     hall.settle();
-    assert_eq!(hall.phase(bob), Phase::InCall(OTHER));
+    assert_eq!(hall.state(bob), SessionState::InCall(OTHER));
     // Alice hangs up and calls again at once: bob's client has nothing to take back, which would end the new call.
     hall.drop_call(alice, b"");
     hall.call(alice, "bob");
     hall.settle();
-    assert_eq!((hall.phase(alice), hall.calls()), (Phase::Calling(AUDIO), 1));
+    assert_eq!((hall.state(alice), hall.calls()), (SessionState::Calling(AUDIO), 1));
     // The same where bob accepted, and has heard alice since.
     hall.drop_call(alice, b"");
     hall.settle();
@@ -171,5 +184,5 @@ fn f_27_a_voided_request_is_not_taken_back_after_a_call_that_was_up() {
     hall.drop_call(alice, b"");
     hall.call(alice, "bob");
     hall.settle();
-    assert_eq!((hall.phase(alice), hall.calls()), (Phase::Calling(AUDIO), 1));
+    assert_eq!((hall.state(alice), hall.calls()), (SessionState::Calling(AUDIO), 1));
 }

@@ -5,7 +5,7 @@ mod harness;
 
 use harness::Harness;
 use voxwire_core::{Moderation as _, Mute, PeerId};
-use voxwire_voicelink::{Phase, Refusal, Server};
+use voxwire_voicelink::{Refusal, Server, SessionState};
 
 fn decide<R>(hall: &mut Harness, f: impl FnOnce(&mut Server) -> R) -> R {
     hall.sim.with(hall.server, |server, _, _| f(server))
@@ -67,7 +67,7 @@ fn c_30_a_kicked_client_is_told_why() {
     hall.sim.with(hall.server, |server, _, now| server.kick(now, ann, "shouting")).unwrap();
     hall.settle();
     assert!(hall.events(alice).join(" ").contains("shouting"));
-    assert_eq!(hall.phase(bob), Phase::Idle);
+    assert_eq!(hall.state(bob), SessionState::Idle);
     let gone = hall.sim.with(hall.server, |server, _, now| server.kick(now, ann, ""));
     assert_eq!(gone, Err(Refusal::UnknownPeer));
 }

@@ -7,8 +7,8 @@ use core::time::Duration;
 use harness::{AUDIO, Harness, OTHER, Porter};
 use voxwire_core::testing::{Net, Rng, Sim, Transport};
 use voxwire_voicelink::{
-    ByteOrder, Client, ClientCommand, ClientSettings, NameError, Parameters, Phase, Refusal, Server,
-    ServerCommand, ServerSettings,
+    ByteOrder, Client, ClientCommand, ClientSettings, NameError, Parameters, Refusal, Server, ServerCommand,
+    ServerSettings, SessionState,
 };
 
 #[test]
@@ -28,7 +28,10 @@ fn v_08_v_09_a_call_is_put_through_accepted_and_dropped() {
     hall.drop_call(bob, b"bye");
     hall.settle();
     assert_eq!(hall.events(alice), [r#"Dropped("bye")"#]);
-    assert_eq!((hall.phase(alice), hall.phase(bob), hall.calls()), (Phase::Idle, Phase::Idle, 0));
+    assert_eq!(
+        (hall.state(alice), hall.state(bob), hall.calls()),
+        (SessionState::Idle, SessionState::Idle, 0)
+    );
     let events = hall.server_events().join("\n");
     assert!(events.contains("Ringing(0.0 -> 1.0") && events.contains("Established(0.0 -> 1.0"), "{events}");
     assert!(events.contains("packets: 2, bytes: 14"), "{events}");
@@ -64,7 +67,10 @@ fn v_09_a_counter_proposal_is_accepted_and_its_parameters_hold() {
     hall.tell(alice, ClientCommand::Accept { optional: b"fine" }).unwrap();
     hall.settle();
     assert_eq!(hall.events(bob), [r#"Established(44100 Hz, 2 channels, float32, chunks of 441, "fine")"#]);
-    assert_eq!((hall.phase(alice), hall.phase(bob)), (Phase::InCall(OTHER), Phase::InCall(OTHER)));
+    assert_eq!(
+        (hall.state(alice), hall.state(bob)),
+        (SessionState::InCall(OTHER), SessionState::InCall(OTHER))
+    );
     assert!(hall.server_events().join("\n").contains("Established(0.0 -> 1.0, 44100 Hz"));
 }
 
@@ -148,7 +154,7 @@ fn v_09_no_answer_in_time_drops_both() {
     let (alice, bob) = (hall.phone("alice"), hall.phone("bob"));
     hall.call(alice, "bob");
     hall.wait(29);
-    assert_eq!(hall.phase(alice), Phase::Calling(AUDIO));
+    assert_eq!(hall.state(alice), SessionState::Calling(AUDIO));
     hall.events(bob);
     hall.wait(2);
     assert_eq!(hall.events(alice), [r#"Dropped("no answer")"#]);
@@ -158,9 +164,12 @@ fn v_09_no_answer_in_time_drops_both() {
     hall.wait(20);
     hall.tell(bob, ClientCommand::Counter { parameters: OTHER, optional: b"" }).unwrap();
     hall.wait(20);
-    assert_eq!(hall.phase(alice), Phase::Deciding(OTHER));
+    assert_eq!(hall.state(alice), SessionState::Deciding(OTHER));
     hall.wait(11);
-    assert_eq!((hall.phase(alice), hall.phase(bob), hall.calls()), (Phase::Idle, Phase::Idle, 0));
+    assert_eq!(
+        (hall.state(alice), hall.state(bob), hall.calls()),
+        (SessionState::Idle, SessionState::Idle, 0)
+    );
     assert!(hall.server_events().join("\n").contains("cause: NoAnswer"));
 }
 
@@ -184,10 +193,10 @@ fn a_call_that_is_silent_for_an_hour_ends_and_audio_keeps_it_up() {
     hall.wait(3000);
     hall.say(bob, b"still here");
     hall.wait(3000);
-    assert_eq!(hall.phase(alice), Phase::InCall(AUDIO));
+    assert_eq!(hall.state(alice), SessionState::InCall(AUDIO));
     hall.wait(700);
     assert_eq!(hall.events(alice), [r#"Dropped("call idle for too long")"#]);
-    assert_eq!(hall.phase(bob), Phase::Idle);
+    assert_eq!(hall.state(bob), SessionState::Idle);
 }
 
 #[test]
@@ -219,7 +228,7 @@ fn v_10_commands_out_of_place_are_refused_and_send_nothing() {
     assert!(matches!(hall.tell(alice, call(AUDIO, &[0; 4096])), Err(Refusal::Encode(_))));
     let nobody = ClientCommand::Call { user: b"", parameters: AUDIO, optional: b"" };
     assert_eq!(hall.tell(alice, nobody), Err(Refusal::InvalidName(NameError::Empty)));
-    assert_eq!(hall.phase(alice), Phase::Idle);
+    assert_eq!(hall.state(alice), SessionState::Idle);
     hall.call(alice, "bob");
     assert_eq!(hall.tell(alice, call(AUDIO, b"")), Err(Refusal::Busy { state: "calling" }));
     hall.settle();
@@ -429,7 +438,7 @@ fn a_call_that_nobody_answers_stops_ringing_at_the_callee_too() {
     hall.call(alice, "bob");
     hall.wait(46);
     assert_eq!(hall.events(bob).last().unwrap(), "NoAnswer(Call)");
-    assert_eq!((hall.phase(alice), hall.calls()), (Phase::Idle, 0));
+    assert_eq!((hall.state(alice), hall.calls()), (SessionState::Idle, 0));
 }
 
 #[test]
@@ -521,12 +530,14 @@ fn worlds_of_random_calls_end_in_agreement() {
             let phone = phones[rng.below(4) as usize];
             let user = names[rng.below(4) as usize].as_bytes();
             let parameters = if rng.chance(0.8) { AUDIO } else { OTHER };
-            let command = match (hall.phase(phone), rng.below(4)) {
-                (Phase::Idle, _) => ClientCommand::Call { user, parameters, optional: b"" },
-                (Phase::Ringing(_), 0) => ClientCommand::Counter { parameters: OTHER, optional: b"" },
-                (Phase::Ringing(_) | Phase::Deciding(_), 1 | 2) => ClientCommand::Accept { optional: b"" },
-                (Phase::Deciding(_), 0) => ClientCommand::Close { optional: b"" },
-                (Phase::InCall(_), 1..) => ClientCommand::Say { samples: &[7; 90_000] },
+            let command = match (hall.state(phone), rng.below(4)) {
+                (SessionState::Idle, _) => ClientCommand::Call { user, parameters, optional: b"" },
+                (SessionState::Ringing(_), 0) => ClientCommand::Counter { parameters: OTHER, optional: b"" },
+                (SessionState::Ringing(_) | SessionState::Deciding(_), 1 | 2) => {
+                    ClientCommand::Accept { optional: b"" }
+                }
+                (SessionState::Deciding(_), 0) => ClientCommand::Close { optional: b"" },
+                (SessionState::InCall(_), 1..) => ClientCommand::Say { samples: &[7; 90_000] },
                 (_, 3) => ClientCommand::Drop { optional: b"" },
                 _ => continue,
             };
@@ -537,10 +548,11 @@ fn worlds_of_random_calls_end_in_agreement() {
         }
         // Quiet for long enough that every ring and every answer has run out: a client that believes in a call is in one.
         hall.wait(300);
-        let in_call = phones.iter().filter(|&&phone| matches!(hall.phase(phone), Phase::InCall(_))).count();
+        let in_call =
+            phones.iter().filter(|&&phone| matches!(hall.state(phone), SessionState::InCall(_))).count();
         assert_eq!(in_call, hall.calls() * 2, "seed {seed}");
         for phone in phones {
-            if matches!(hall.phase(phone), Phase::InCall(_)) {
+            if matches!(hall.state(phone), SessionState::InCall(_)) {
                 hall.drop_call(phone, b"");
             }
         }
@@ -549,7 +561,7 @@ fn worlds_of_random_calls_end_in_agreement() {
         let unexpected: Vec<_> = violations.iter().filter(|text| *text != "data without a call").collect();
         assert!(unexpected.len() < 4, "seed {seed}: {unexpected:?}");
         for phone in phones {
-            assert_eq!(hall.phase(phone), Phase::Idle, "seed {seed}");
+            assert_eq!(hall.state(phone), SessionState::Idle, "seed {seed}");
             assert!(hall.sim.is_open(phone.link), "seed {seed}: disconnected");
         }
         assert_eq!(hall.calls(), 0, "seed {seed}");

@@ -194,7 +194,7 @@ async fn c_06_s_07_no_flood_of_strangers_reaches_who_is_connected_and_answers_st
     // The system drops what a busy hub does not fetch in time.
     assert!(told.heard() > said / 2, "{} of {said}", told.heard());
     assert_eq!((notes.count("Lost"), told.count("Gone")), (0, 0));
-    assert_eq!(user.call(|client, _| client.io(server)), Some(IoState::Active));
+    assert_eq!(user.call(|client, _| client.state(server)), Some(IoState::Active));
     assert_eq!(device.stats().connections, 1);
 }
 

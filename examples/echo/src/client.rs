@@ -50,6 +50,11 @@ impl Client {
         Self { timeout, server: None, next: 0, waiting: VecDeque::new(), outbox }
     }
 
+    /// Whether there is a connection to the server.
+    pub const fn is_connected(&self) -> bool {
+        self.server.is_some()
+    }
+
     fn answer<'a>(&mut self, now: Instant, bytes: &'a [u8]) -> Result<ClientEvent<'a>, Error> {
         let Packet { answer, sequence, time, payload } = Packet::decode(bytes, &())?;
         let asked = self.waiting.iter().position(|(asked, _)| answer && *asked == sequence);

@@ -217,7 +217,7 @@ impl Harness {
         let (username, password) = (Text::from(name), Secret::from("geheim"));
         self.ask(seat, ClientCommand::Register { username, password });
         self.ask(seat, ClientCommand::Login { username, password });
-        assert!(self.sim.with(seat, |client, _, _| client.username().is_some()), "{name} is logged in");
+        assert!(self.sim.with(seat, |client, _, _| client.name().is_some()), "{name} is logged in");
         self.heard(seat);
         seat
     }

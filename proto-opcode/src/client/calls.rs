@@ -70,8 +70,8 @@ const NOWHERE: (IpAddr, u16) = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 impl Client {
     /// Starts a call. There is a port for each, so that it shows who answers: no packet says so.
     pub(super) fn call(&mut self, now: Instant, contact: Text<'_>) -> Result<(), Refusal> {
-        let unexpected = Refusal::Unexpected { state: self.phase.name(), command: "call" };
-        self.server.filter(|_| self.is_logged_in()).ok_or(match self.server {
+        let unexpected = Refusal::Unexpected { state: self.state.name(), command: "call" };
+        self.server.filter(|_| self.state == super::SessionState::LoggedIn).ok_or(match self.server {
             None => Refusal::NotConnected,
             Some(_) => unexpected,
         })?;

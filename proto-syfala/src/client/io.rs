@@ -141,7 +141,7 @@ impl Client {
 
     /// A request that has had no answer.
     pub(super) fn retry(&mut self, now: Instant, peer: PeerId) {
-        match self.io(peer) {
+        match self.state(peer) {
             Some(IoState::StartPending) => self.repeat(peer, &ClientMessage::StartIo),
             Some(IoState::StopPending) => self.repeat(peer, &ClientMessage::StopIo),
             _ => return,

@@ -5,8 +5,8 @@ use core::time::Duration;
 use voxwire_core::testing::{LinkId, Log, Net, NodeId, Sim, Transport};
 use voxwire_core::{Handler, Instant, PeerId};
 use voxwire_voicelink::{
-    ByteOrder, Client, ClientCommand, ClientEvent, ClientSettings, Format, Parameters, Phase, Refusal,
-    Server, ServerCommand, ServerEvent, ServerSettings, Violation,
+    ByteOrder, Client, ClientCommand, ClientEvent, ClientSettings, Format, Parameters, Refusal, Server,
+    ServerCommand, ServerEvent, ServerSettings, SessionState, Violation,
 };
 
 pub const AUDIO: Parameters =
@@ -91,8 +91,8 @@ impl Harness {
         self.settle();
         self.tell(callee, ClientCommand::Accept { optional: b"" }).unwrap();
         self.settle();
-        assert_eq!(self.phase(caller), Phase::InCall(AUDIO));
-        assert_eq!(self.phase(callee), Phase::InCall(AUDIO));
+        assert_eq!(self.state(caller), SessionState::InCall(AUDIO));
+        assert_eq!(self.state(callee), SessionState::InCall(AUDIO));
         self.events(caller);
         self.events(callee);
     }
@@ -147,8 +147,8 @@ impl Harness {
         log.into_iter().map(|(_, text)| text).collect()
     }
 
-    pub fn phase(&mut self, phone: Phone) -> Phase {
-        self.sim.with(phone.node, |client, _, _| client.phase())
+    pub fn state(&mut self, phone: Phone) -> SessionState {
+        self.sim.with(phone.node, |client, _, _| client.state())
     }
 
     /// The client as the server knows it.

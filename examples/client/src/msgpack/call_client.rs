@@ -144,7 +144,7 @@ impl CallClient {
     /// Some of what was heard is not in one of them.
     pub(crate) async fn close(mut self) -> Result<(), Error> {
         self.dialogue.signals.end();
-        if self.dialogue.connection.session().username().is_some() {
+        if self.dialogue.connection.session().name().is_some() {
             let _ = timeout(Duration::from_secs(2), self.ask(ClientCommand::Logout)).await;
         }
         let mut signals = self.dialogue.signals.clone();

@@ -20,9 +20,7 @@ use voxwire_audio::{
     mix_into, voice_encoder,
 };
 use voxwire_core::Session;
-use voxwire_opcode::{
-    CallId, Cause, Client, ClientCommand, ClientEvent, ClientSettings, DEFAULT_PORT, Phase,
-};
+use voxwire_opcode::{CallId, Cause, Client, ClientCommand, ClientEvent, ClientSettings, DEFAULT_PORT};
 use voxwire_transport::{ConnectionSettings, Turn};
 
 /// What to do, and how.
@@ -512,7 +510,7 @@ fn why_not_up(contact: &str, cause: Cause) -> String {
 
 impl Callee for CallClient {
     fn is_connected(&self) -> bool {
-        self.dialogue.connection.session().phase() != Phase::Disconnected
+        self.dialogue.connection.session().is_connected()
     }
 
     fn recordings(&mut self) -> &mut Recordings {
