@@ -37,6 +37,9 @@ impl Driver {
     }
 
     /// A peer connects.
+    ///
+    /// # Errors
+    /// The session's.
     pub fn open<'a, S: Session>(
         &mut self,
         session: &mut S,
@@ -49,6 +52,9 @@ impl Driver {
     }
 
     /// A peer disconnects.
+    ///
+    /// # Errors
+    /// The session's.
     pub fn close<'a, S: Session>(
         &mut self,
         session: &mut S,
@@ -73,6 +79,9 @@ impl Driver {
     }
 
     /// A frame comes in on the reliable lane.
+    ///
+    /// # Errors
+    /// The session's.
     pub fn frame<'a, S: Session>(
         &self,
         session: &mut S,
@@ -83,6 +92,9 @@ impl Driver {
     }
 
     /// The application commands: [`command`].
+    ///
+    /// # Errors
+    /// The session's.
     pub fn command<S: Session>(&self, session: &mut S, command: S::Command<'_>) -> Result<(), S::Refusal> {
         crate::command(session, self.now, command)
     }
@@ -164,6 +176,9 @@ impl Driver {
 }
 
 /// Has the session carry out a command. Point 6 of its contract: what is refused has queued nothing.
+///
+/// # Errors
+/// The session's.
 pub fn command<S: Session>(session: &mut S, now: Instant, command: S::Command<'_>) -> Result<(), S::Refusal> {
     let before = session.outputs().count();
     let result = session.handle_command(now, command);
