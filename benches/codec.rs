@@ -1,6 +1,8 @@
 //! C-11: decoding and encoding beside the peers, in one run: `cargo bench codec`.
 #![allow(missing_docs)]
 
+#[path = "codec/echo.rs"]
+mod echo;
 #[path = "codec/msgpack.rs"]
 mod msgpack;
 #[path = "codec/opcode.rs"]
@@ -331,6 +333,6 @@ fn handshake(criterion: &mut Criterion) {
 criterion_group! {
     name = codec;
     config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
-    targets = data, handshake, opcode::contacts, opcode::voice, msgpack::calls, syfala::audio
+    targets = data, handshake, opcode::contacts, opcode::voice, msgpack::calls, syfala::audio, echo::packets
 }
 criterion_main!(codec);

@@ -21,8 +21,6 @@ pub enum ClientEvent<'a> {
         sequence: u32,
         /// The round trip.
         rtt: Duration,
-        /// The server's time when it answered, since 1970-01-01 UTC.
-        time: Duration,
         /// As it was sent.
         payload: &'a [u8],
     },
@@ -56,11 +54,10 @@ impl Client {
     }
 
     fn answer<'a>(&mut self, now: Instant, bytes: &'a [u8]) -> Result<ClientEvent<'a>, Error> {
-        let Packet { answer, sequence, time, payload } = Packet::decode(bytes, &())?;
+        let Packet { answer, sequence, payload } = Packet::decode(bytes, &())?;
         let asked = self.waiting.iter().position(|(asked, _)| answer && *asked == sequence);
         let (_, sent) = asked.and_then(|at| self.waiting.remove(at)).ok_or(Error::Unexpected)?;
-        let rtt = now.saturating_duration_since(sent);
-        Ok(ClientEvent::Answer { sequence, rtt, time: Duration::from_nanos(time), payload })
+        Ok(ClientEvent::Answer { sequence, rtt: now.saturating_duration_since(sent), payload })
     }
 }
 
@@ -98,7 +95,7 @@ impl Session for Client {
         if self.waiting.len() >= MAX_WAITING {
             return Err(Error::OverRate);
         }
-        let packet = Packet { answer: false, sequence, time: 0, payload };
+        let packet = Packet { answer: false, sequence, payload };
         self.outbox.send([server], lane, &packet, &())?;
         self.waiting.push_back((sequence, now));
         self.next = sequence.wrapping_add(1);

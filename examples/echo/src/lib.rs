@@ -13,5 +13,5 @@ mod server;
 pub use {
     client::{Ask, Client, ClientEvent},
     message::{DEFAULT_PORT, Error, LIMITS, MAX_PAYLOAD, Packet},
-    server::{Server, ServerEvent, ServerSettings, ServerStats},
+    server::{Server, ServerSettings, ServerStats},
 };

@@ -5,9 +5,11 @@ use voxwire_core::{DecodeError, DecodeErrorKind, EncodeError, Limits, Message, R
 pub const DEFAULT_PORT: u16 = 4246;
 /// Largest payload, in bytes: the packet fits one datagram anywhere.
 pub const MAX_PAYLOAD: usize = 1000;
-/// The defaults: packets of 1015 bytes, 1024 peers, 1 MiB of outputs waiting.
+/// Bytes before the payload.
+const HEAD: usize = 5;
+/// The defaults: packets of 1005 bytes, 1024 peers, 1 MiB of outputs waiting.
 pub const LIMITS: Limits =
-    Limits { max_frame: MAX_PAYLOAD + 15, max_peers: 1024, max_outbox: 1 << 20, ..Limits::DEFAULT };
+    Limits { max_frame: HEAD + MAX_PAYLOAD, max_peers: 1024, max_outbox: 1 << 20, ..Limits::DEFAULT };
 
 /// A packet; `PROTOCOL.md` has its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,8 +18,6 @@ pub struct Packet<'a> {
     pub answer: bool,
     /// Counts a client's requests.
     pub sequence: u32,
-    /// The server's time, in nanoseconds.
-    pub time: u64,
     /// At most [`MAX_PAYLOAD`] bytes.
     pub payload: &'a [u8],
 }
@@ -27,34 +27,32 @@ impl<'a> Message<'a> for Packet<'a> {
     type At<'b> = Packet<'b>;
 
     fn decode(frame: &'a [u8], (): &()) -> Result<Self, DecodeError> {
-        let wrong = |field, offset, kind| Err(DecodeError::new(field, offset, kind));
         let mut reader = Reader::new(frame);
-        let kind = reader.u8("Kind")?;
-        if kind > 1 {
-            return wrong("Kind", 0, DecodeErrorKind::Tag { got: kind.into(), expected: "0 or 1" });
+        let answer = match reader.u8("Kind")? {
+            kind @ (0 | 1) => kind == 1,
+            got => {
+                let kind = DecodeErrorKind::Tag { got: got.into(), expected: "0 or 1" };
+                return Err(DecodeError::new("Kind", 0, kind));
+            }
+        };
+        let (sequence, payload) = (reader.u32_be("Sequence")?, reader.rest());
+        if payload.len() > MAX_PAYLOAD {
+            let kind = DecodeErrorKind::Limit { got: payload.len() as u64, max: MAX_PAYLOAD };
+            return Err(DecodeError::new("Payload", HEAD, kind));
         }
-        let (sequence, time) = (reader.u32_be("Sequence")?, reader.u64_be("Time")?);
-        let len = usize::from(reader.u16_be("Length")?);
-        if len > MAX_PAYLOAD {
-            return wrong("Length", 13, DecodeErrorKind::Limit { got: len as u64, max: MAX_PAYLOAD });
-        }
-        let payload = reader.take("Payload", len)?;
-        reader.finish("packet")?;
-        Ok(Self { answer: kind == 1, sequence, time, payload })
+        Ok(Self { answer, sequence, payload })
     }
 
     fn encoded_len(&self, (): &()) -> Result<usize, EncodeError> {
         match self.payload.len() {
             len if len > MAX_PAYLOAD => Err(EncodeError::TooLong { field: "Payload", len, max: MAX_PAYLOAD }),
-            len => Ok(len.saturating_add(15)),
+            len => Ok(len.saturating_add(HEAD)),
         }
     }
 
     fn write_unchecked(&self, (): &(), out: &mut impl BufMut) {
         out.put_u8(self.answer.into());
         out.put_u32(self.sequence);
-        out.put_u64(self.time);
-        out.put_u16(u16::try_from(self.payload.len()).unwrap_or(u16::MAX));
         out.put_slice(self.payload);
     }
 }

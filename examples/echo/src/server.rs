@@ -8,31 +8,19 @@ use voxwire_core::{Outbox, PeerId, Rate, Session};
 pub struct ServerSettings {
     /// Clients at a time. Default: 1024. For one more, the oldest is closed that has never sent a request.
     pub max_peers: usize,
-    /// Requests of one client that are answered; further ones are ignored. Default: 200 a second, 400 at once.
+    /// Requests of one client that are answered; further ones are ignored. Default: 100 a second, 200 at once.
     pub rate: Rate,
     /// How long a client may send no request before it is closed. Default: 60 s.
     pub idle: Duration,
-    /// The time since 1970-01-01 UTC at the origin of the driver's time line. Default: 0.
-    pub origin: Duration,
 }
 
 impl ServerSettings {
     /// The defaults.
     pub const DEFAULT: Self = Self {
         max_peers: LIMITS.max_peers,
-        rate: Rate { per_second: 200, burst: 400 },
+        rate: Rate { per_second: 100, burst: 200 },
         idle: Duration::from_secs(60),
-        origin: Duration::ZERO,
     };
-}
-
-/// What a server learns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ServerEvent {
-    /// A client is connected.
-    Connected(PeerId),
-    /// A client is gone, or was closed as idle. Not raised for one that was closed for a new client.
-    Gone(PeerId),
 }
 
 /// Counters of a server, since it was made.
@@ -70,14 +58,14 @@ impl Server {
         self.stats
     }
 
-    fn forget(&mut self, peer: PeerId) -> Option<ServerEvent> {
+    fn forget(&mut self, peer: PeerId) {
         self.idle.clear(peer);
-        self.peers.remove(peer).map(|_| ServerEvent::Gone(peer))
+        self.peers.remove(peer);
     }
 
-    fn close(&mut self, peer: PeerId) -> Option<ServerEvent> {
+    fn close(&mut self, peer: PeerId) {
         self.outbox.close(peer);
-        self.forget(peer)
+        self.forget(peer);
     }
 
     fn request(&mut self, now: Instant, peer: PeerId, lane: Lane, bytes: &[u8]) -> Result<(), Error> {
@@ -87,9 +75,7 @@ impl Server {
         bucket.take(now, self.settings.rate, 1).map_err(|_| Error::OverRate)?;
         let request = Packet::decode(bytes, &())?;
         let request = Some(request).filter(|request| !request.answer).ok_or(Error::Unexpected)?;
-        let time = self.settings.origin.saturating_add(Duration::from_nanos(now.as_nanos()));
-        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.outbox.send([peer], lane, &Packet { answer: true, time, ..request }, &())?;
+        self.outbox.send([peer], lane, &Packet { answer: true, ..request }, &())?;
         self.peers.keep(peer);
         self.idle.set(peer, now.saturating_add(self.settings.idle));
         Ok(())
@@ -99,7 +85,7 @@ impl Server {
 impl Session for Server {
     type Framing = Datagram;
     type Command<'a> = Infallible;
-    type Event<'a> = ServerEvent;
+    type Event<'a> = Infallible;
     type Violation = Error;
     type Refusal = Infallible;
 
@@ -107,7 +93,7 @@ impl Session for Server {
         Datagram { max: LIMITS.max_frame }
     }
 
-    fn handle_input<'a>(&mut self, now: Instant, input: Input<'a>) -> Result<Option<ServerEvent>, Error> {
+    fn handle_input<'a>(&mut self, now: Instant, input: Input<'a>) -> Result<Option<Infallible>, Error> {
         match input {
             Input::Opened { peer, from, .. } => {
                 if let Some(silent) = self.peers.to_evict() {
@@ -118,7 +104,6 @@ impl Session for Server {
                     return Err(Error::NoPeer);
                 }
                 self.idle.set(peer, now.saturating_add(self.settings.idle));
-                Ok(Some(ServerEvent::Connected(peer)))
             }
             Input::Frame { peer, lane, bytes } => {
                 let result = self.request(now, peer, lane, bytes);
@@ -128,11 +113,12 @@ impl Session for Server {
                     Err(_) => &mut self.stats.violations,
                 };
                 *count = count.saturating_add(1);
-                result.map(|()| None)
+                result?;
             }
-            Input::Closed { peer } => Ok(self.forget(peer)),
-            _ => Ok(None),
+            Input::Closed { peer } => self.forget(peer),
+            _ => {}
         }
+        Ok(None)
     }
 
     fn handle_command(&mut self, _now: Instant, command: Infallible) -> Result<(), Infallible> {
@@ -141,7 +127,8 @@ impl Session for Server {
 
     fn handle_timeout<'a>(&mut self, now: Instant) -> Option<Self::Event<'a>> {
         let peer = self.idle.pop(now)?;
-        self.close(peer)
+        self.close(peer);
+        None
     }
 
     fn poll_timeout(&self) -> Option<Instant> {

@@ -1,7 +1,7 @@
 //! Our transport over TCP + UDP, in which sessions of datagrams travel: `transport/PROTOCOL.md`.
 
 use crate::follow::{Follow, Names, Note, Opening, Sender};
-use crate::protocol::{Problem, Shown, Side, Stop};
+use crate::protocol::{Problem, Protocol, Shown, Side, Stop};
 use core::ops::Range;
 use serde_json::json;
 
@@ -17,9 +17,12 @@ const HELLO: &[u8] = b"VOXL\x01";
 
 /// A session inside of the transport.
 pub(crate) trait Inner {
-    fn note(&mut self, names: &mut Names, from: Side, packet: &[u8]) -> Result<Note, Problem>;
+    /// Decodes its packets.
+    fn protocol(&self) -> &dyn Protocol;
 
-    fn show(&self, from: Side, packet: &[u8]) -> Result<Shown, Problem>;
+    fn note(&mut self, _names: &mut Names, _from: Side, packet: &[u8]) -> Result<Note, Problem> {
+        Ok(Note::of(self.protocol().decode(packet)?.message))
+    }
 
     fn user(&self) -> Option<&str> {
         None
@@ -197,7 +200,7 @@ impl<I: Inner> Follow for Transport<I> {
 
     fn show(&self, from: Side, message: &[u8]) -> Result<Shown, Problem> {
         match self.content(from, message)? {
-            Content::Packet(packet) => self.inner.show(from, packet),
+            Content::Packet(packet) => self.inner.protocol().decode(packet),
             Content::Own(message_name) => Ok(Shown {
                 message: message_name,
                 length: message.len(),

@@ -26,6 +26,8 @@ use tracing_subscriber::layer::{Context, Filter};
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::{Registry, reload};
 use voxwire_core::Untrusted;
+#[cfg(feature = "echo")]
+use voxwire_core::{Handler, Instant, PeerId, Session};
 
 /// Lines that may wait for the reader of standard error; more are dropped, and counted.
 const WAITING: usize = 4096;
@@ -240,6 +242,22 @@ impl Visit for EscapedFields<'_> {
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.write(field, format_args!("{}", Untrusted::new(&format!("{value:?}"))));
+    }
+}
+
+/// The handler of a protocol whose events have only to be logged.
+#[derive(Debug)]
+#[cfg(feature = "echo")]
+pub(crate) struct LogEvents;
+
+#[cfg(feature = "echo")]
+impl<S: Session> Handler<S> for LogEvents {
+    fn on_event(&mut self, _session: &mut S, _now: Instant, event: S::Event<'_>) {
+        tracing::debug!(event = %EventName(&event));
+    }
+
+    fn on_violation(&mut self, _now: Instant, peer: PeerId, violation: S::Violation) {
+        tracing::debug!(%peer, %violation, "ignored");
     }
 }
 

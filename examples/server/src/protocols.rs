@@ -108,7 +108,7 @@ pub(crate) trait Hosted: Section + Clone + Default + DeserializeOwned {
     type Flags: Args;
 
     /// Changes the settings by what the command line says with its other flags.
-    fn apply_flags(&mut self, flags: Self::Flags);
+    fn apply_flags(&mut self, _flags: Self::Flags) {}
 }
 
 /// For a protocol with no flag but that of its port.

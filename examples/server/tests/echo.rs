@@ -9,7 +9,7 @@ use core::time::Duration;
 use kit::raw::{connect, metrics, sample};
 use kit::user::runtime;
 use kit::watch::Watch;
-use kit::{Server, fails, file, folder};
+use kit::{Server, file, folder};
 use std::io::{Read, Write};
 use voxwire_core::{Lane, Message, Session};
 use voxwire_echo::{Ask, Client, ClientEvent, Packet};
@@ -19,7 +19,6 @@ const SETTINGS: &str = "
 only = ['echo']
 [echo]
 port = 0
-rate = 5
 ";
 
 /// Asks as often as that at once, on the reliable lane; returns how many are answered.
@@ -33,11 +32,11 @@ async fn ask(address: SocketAddr, requests: usize) -> usize {
         match turn.result.unwrap() {
             Some(ClientEvent::Connected) => {
                 for _ in 0..requests {
-                    turn.session.handle_command(turn.now, Ask(Lane::Reliable, b"time?")).unwrap();
+                    turn.session.handle_command(turn.now, Ask(Lane::Reliable, b"back?")).unwrap();
                 }
             }
-            Some(ClientEvent::Answer { payload, time, .. }) => {
-                assert!(payload == b"time?" && time > Duration::from_secs(1_700_000_000), "{time:?}");
+            Some(ClientEvent::Answer { payload, .. }) => {
+                assert_eq!(payload, b"back?");
                 answered += 1;
             }
             Some(ClientEvent::Lost(_)) => lost += 1,
@@ -54,20 +53,13 @@ fn c_07_requests_over_the_rate_are_counted_and_not_answered() {
     let data = data.to_str().unwrap();
     let server =
         Server::start(&["--config", path.to_str().unwrap(), "--data", data, "--http", "127.0.0.1:0"]);
-    let answered = runtime().block_on(ask(server.address("echo tcp"), 30));
-    // Ten at once, and those of the time that it takes to ask.
-    assert!((10..30).contains(&answered), "{answered}");
+    let answered = runtime().block_on(ask(server.address("echo tcp"), 256));
+    // Two hundred at once, and those of the time that it takes to ask.
+    assert!((200..256).contains(&answered), "{answered}");
     let metrics = metrics(server.address("http tcp"));
-    for (name, expected) in [("answers_total", answered), ("refusals_total{rule=\"rate\"}", 30 - answered)] {
+    for (name, expected) in [("answers_total", answered), ("refusals_total{rule=\"rate\"}", 256 - answered)] {
         assert_eq!(metrics[&sample("echo", name)], expected.to_string(), "{name}");
     }
-}
-
-#[test]
-fn c_07_a_rate_of_none_is_refused() {
-    let path = file("echo-none.toml", "[echo]\nrate = 0\n");
-    let (code, error) = fails(&["--config", path.to_str().unwrap()]);
-    assert!(code == Some(2) && error.contains("echo: rate 0"), "{error}");
 }
 
 /// F-37: every number of `/metrics` moves when what it counts happens.
@@ -79,9 +71,9 @@ fn every_metric_of_echo_moves() {
     let mut client = connect(server.address("echo tcp"));
     client.write_all(b"VOXL\x01\x00\x00\x00").unwrap();
     client.read_exact(&mut [0; 32]).unwrap();
-    // An answer is what a server does not expect; then more requests than ten at once.
-    for sequence in 0..20 {
-        let packet = Packet { answer: sequence == 0, sequence, time: 0, payload: b"" };
+    // An answer is what a server does not expect; then more requests than two hundred at once.
+    for sequence in 0..300 {
+        let packet = Packet { answer: sequence == 0, sequence, payload: b"" };
         let mut bytes = Vec::new();
         packet.encode(&(), &mut bytes).unwrap();
         let length = u16::try_from(bytes.len() + 1).unwrap();

@@ -2,7 +2,7 @@
 
 use super::Dissonance;
 use crate::follow::{Follows, Names, Note, Opening, Position, Sender, Voice};
-use crate::protocol::{Problem, Protocol as _, Shown, Side};
+use crate::protocol::{Problem, Protocol, Side};
 use crate::tcp_udp::{self, Inner};
 use voxwire_core::Message;
 use voxwire_dissonance::{ClientId, ClientInfo, CodecSettings, DEFAULT_PORT, MAGIC, Packet, VoiceData};
@@ -83,8 +83,8 @@ impl Inner for Conversation {
         Ok(note)
     }
 
-    fn show(&self, _from: Side, packet: &[u8]) -> Result<Shown, Problem> {
-        self.dissonance.decode(packet)
+    fn protocol(&self) -> &dyn Protocol {
+        &self.dissonance
     }
 
     fn user(&self) -> Option<&str> {

@@ -118,8 +118,6 @@ impl Hosted for Voicelink {
     const TRANSPORTS: &'static str = "TCP";
     const DEFAULT_PORT: u16 = DEFAULT_PORT;
     type Flags = NoFlags;
-
-    fn apply_flags(&mut self, NoFlags {}: NoFlags) {}
 }
 
 impl Section for Voicelink {
