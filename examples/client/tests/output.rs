@@ -4,7 +4,7 @@ use std::fs::{read_dir, read_to_string};
 use std::path::Path;
 
 /// Where standard output and standard error are written to: the borders themselves.
-const BORDERS: [(&str, &str); 15] = [
+const BORDERS: [(&str, &str); 17] = [
     // Escapes every line.
     ("client/src/report.rs", "stdout().lock()"),
     // Writes those lines, and the meter, in which there is no text from outside.
@@ -27,6 +27,9 @@ const BORDERS: [(&str, &str); 15] = [
     ("inspect/src/proxy/relay.rs", "eprintln!"),
     // Lines that the log's formatter has escaped, and those about lost ones.
     ("server/src/logging.rs", "io::stderr()"),
+    // A report of hex digits, and lines that are escaped.
+    ("conformance/src/main.rs", "stdout().lock()"),
+    ("conformance/src/main.rs", "eprintln!"),
     // The answers of the API: escaped there.
     ("server/src/main.rs", "ctl.run(&mut std::io::stdout().lock())"),
 ];
@@ -39,7 +42,7 @@ const WRITES: [&str; 8] =
 fn f_03_nothing_is_written_past_the_borders() {
     let programs = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut seen = 0;
-    for program in ["client", "server", "inspect"] {
+    for program in ["client", "conformance", "inspect", "server"] {
         for_each_file(&programs.join(program).join("src"), &mut |path, text| {
             let name = path.strip_prefix(programs).unwrap().to_str().unwrap();
             for (number, line) in text.lines().enumerate() {
