@@ -15,7 +15,9 @@ import subprocess
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/dependencies.md"
 CARGO_HOME = pathlib.Path(os.environ.get("CARGO_HOME", pathlib.Path.home() / ".cargo"))
-PROGRAMS = {"voxwire-server", "voxwire-client", "voxwire-inspect", "voxwire-audio", "voxwire-conformance"}
+PROGRAMS = {
+    "voxwire-audio", "voxwire-client", "voxwire-conformance", "voxwire-inspect", "voxwire-load", "voxwire-server",
+}
 BUILD_TOOLS = {"cc", "cmake", "pkg-config"}
 HEAD = "| crate | why | used by | licence | behind | last release | `unsafe` | C |"
 

@@ -4,7 +4,7 @@ use std::fs::{read_dir, read_to_string};
 use std::path::Path;
 
 /// Where standard output and standard error are written to: the borders themselves.
-const BORDERS: [(&str, &str); 17] = [
+const BORDERS: [(&str, &str); 20] = [
     // Escapes every line.
     ("client/src/report.rs", "stdout().lock()"),
     // Writes those lines, and the meter, in which there is no text from outside.
@@ -23,6 +23,11 @@ const BORDERS: [(&str, &str); 17] = [
     ("inspect/src/capture.rs", "stdout().lock()"),
     ("inspect/src/proxy.rs", "stdout().lock()"),
     ("inspect/src/vector.rs", "stdout().lock()"),
+    // The table, whose rows are escaped, or JSON; and what went wrong, escaped there.
+    ("load/src/main.rs", "stdout().lock()"),
+    ("load/src/main.rs", "stderr().lock()"),
+    // JSON, for another process of the program.
+    ("load/src/process.rs", "stdout().lock()"),
     // Addresses and errors of the system.
     ("inspect/src/proxy/relay.rs", "eprintln!"),
     // Lines that the log's formatter has escaped, and those about lost ones.
@@ -42,7 +47,7 @@ const WRITES: [&str; 8] =
 fn f_03_nothing_is_written_past_the_borders() {
     let programs = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut seen = 0;
-    for program in ["client", "conformance", "inspect", "server"] {
+    for program in ["client", "conformance", "inspect", "load", "server"] {
         for_each_file(&programs.join(program).join("src"), &mut |path, text| {
             let name = path.strip_prefix(programs).unwrap().to_str().unwrap();
             for (number, line) in text.lines().enumerate() {
