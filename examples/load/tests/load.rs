@@ -3,7 +3,7 @@
 
 mod kit;
 
-use kit::{Load, Server, load};
+use kit::{Load, Server, in_peace, load};
 use serde_json::Value;
 use voxwire_server::Protocol;
 
@@ -45,18 +45,18 @@ fn assert_all_heard(load: &Load, users: u64, sent: u64, copies: u64) -> Value {
 #[test]
 fn voicelink_calls_are_heard_frame_by_frame() {
     let server = Server::start(Protocol::VOICELINK);
-    let load = server.load("voicelink --users 8 --seconds 2 --rate 50 --bytes 640");
+    let load = server.load_in_peace("voicelink --users 8 --seconds 2 --rate 50 --bytes 640");
     let json = assert_all_heard(&load, 8, 800, 800);
     assert_eq!((&json["set_up_ms"]["count"], &json["copies_per_second"]), (&4.into(), &400.0.into()));
     // One of each pair talks; and frames are as small as they can be.
-    let load = server.load("voicelink --users 8 --talkers 4 --seconds 1 --rate 100 --bytes 32");
+    let load = server.load_in_peace("voicelink --users 8 --talkers 4 --seconds 1 --rate 100 --bytes 32");
     assert_all_heard(&load, 8, 400, 400);
 }
 
 #[test]
 fn opcode_calls_that_the_server_carries_are_heard_packet_by_packet() {
     let server = Server::start(Protocol::OPCODE);
-    let load = server.load("opcode --users 8 --seconds 2");
+    let load = server.load_in_peace("opcode --users 8 --seconds 2");
     let json = assert_all_heard(&load, 8, 800, 800);
     assert_eq!(json["set_up_ms"]["count"], 4);
 }
@@ -65,7 +65,7 @@ fn opcode_calls_that_the_server_carries_are_heard_packet_by_packet() {
 fn msgpack_group_calls_are_heard_message_by_message_also_by_accounts_that_exist() {
     let server = Server::start(Protocol::MSGPACK);
     for _ in 0..2 {
-        let load = server.load("msgpack --users 6 --groups 2 --talkers 4 --seconds 1 --rate 25");
+        let load = server.load_in_peace("msgpack --users 6 --groups 2 --talkers 4 --seconds 1 --rate 25");
         // Each is heard by the two others of its group.
         let json = assert_all_heard(&load, 6, 100, 200);
         assert_eq!(json["set_up_ms"]["count"], 6);
@@ -75,10 +75,10 @@ fn msgpack_group_calls_are_heard_message_by_message_also_by_accounts_that_exist(
 #[test]
 fn dissonance_rooms_are_heard_frame_by_frame() {
     let server = Server::start(Protocol::DISSONANCE);
-    let load = server.load("dissonance --users 10 --groups 2 --talkers 4 --seconds 2");
+    let load = server.load_in_peace("dissonance --users 10 --groups 2 --talkers 4 --seconds 2");
     assert_all_heard(&load, 10, 400, 1600);
     // A user alone in its room says what no user hears.
-    let load = server.load("dissonance --users 2 --groups 2 --seconds 1");
+    let load = server.load_in_peace("dissonance --users 2 --groups 2 --seconds 1");
     assert_all_heard(&load, 2, 100, 0);
 }
 
@@ -116,18 +116,18 @@ fn users_without_talkers_join_and_stay_idle() {
 fn c_20_two_processes_have_one_result() {
     let server = Server::start(Protocol::DISSONANCE);
     // The one room has users of both.
-    let load = server.load("dissonance --users 10 --talkers 2 --seconds 1 --processes 2");
+    let load = server.load_in_peace("dissonance --users 10 --talkers 2 --seconds 1 --processes 2");
     let json = assert_all_heard(&load, 10, 100, 900);
     assert_eq!(json["processes"], 2);
     let server = Server::start(Protocol::MSGPACK);
-    let load = server.load("msgpack --users 6 --talkers 1 --seconds 1 --processes 3");
+    let load = server.load_in_peace("msgpack --users 6 --talkers 1 --seconds 1 --processes 3");
     assert_all_heard(&load, 6, 50, 250);
 }
 
 #[test]
 fn without_a_server_the_program_starts_one_and_measures_it() {
     for name in ["voicelink", "opcode", "msgpack", "dissonance"] {
-        let load = load(&format!("{name} --users 6 --talkers 2 --seconds 1 --json"));
+        let load = in_peace(|| load(&format!("{name} --users 6 --talkers 2 --seconds 1 --json")));
         let copies = if ["msgpack", "dissonance"].contains(&name) { 500 } else { 100 };
         let json = assert_all_heard(&load, 6, 100, copies);
         let server = &json["server_process"];
