@@ -94,7 +94,7 @@ impl Protocol for Caller {
     }
 
     fn is_joined(&self, connection: &Connection<Client>) -> bool {
-        connection.session().is_logged_in()
+        connection.session().name().is_some()
     }
 
     fn set_up(&mut self, session: &mut Client, now: Instant) -> Result<bool, Cause> {

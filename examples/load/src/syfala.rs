@@ -130,6 +130,7 @@ impl Member for Musician {
         let settings =
             HubSettings { datagrams: Rate { per_second: 200_000, burst: 200_000 }, ..HubSettings::DEFAULT };
         let hub = Hub::spawn(vec![listener], client, Incoming::new(sender), settings);
+        let hub = hub.map_err(|error| cause!("a socket: {error}"))?;
         let (server, block) = find(&mut events, address).await?;
         let numbers = Numbers::new(&block);
         let (started, talking, silence, frames) = (false, false, Instant::now(), 0);
