@@ -115,6 +115,22 @@ pub fn start_as(level: LevelFilter, format: LogFormat) -> Log {
     Log { writer, guard: Some(guard), repeats, format, level, limited, _minutes: minutes }
 }
 
+type Taker = dyn Fn(&str) -> bool + Send + Sync;
+
+/// Takes lines in place of standard error.
+static TAKER: Mutex<Option<Arc<Taker>>> = Mutex::new(None);
+
+/// From now on each line is given to `taker`, for a program that draws on the terminal; where that returns false, the line goes to
+/// standard error.
+pub fn divert(taker: impl Fn(&str) -> bool + Send + Sync + 'static) {
+    *TAKER.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(taker));
+}
+
+fn is_taken(line: &[u8]) -> bool {
+    let taker = TAKER.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    taker.is_some_and(|taker| taker(&String::from_utf8_lossy(line)))
+}
+
 /// Up to this level, lines of one kind are limited.
 fn is_limited(level: LevelFilter) -> bool {
     level <= LevelFilter::INFO
@@ -185,6 +201,9 @@ struct Lines {
 
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if is_taken(line) {
+            return Ok(line.len());
+        }
         io::stderr().write_all(line)?;
         let lost = self.lost.get().map_or(0, ErrorCounter::dropped_lines);
         let more = lost.saturating_sub(self.told);
