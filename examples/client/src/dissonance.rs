@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::link::Link;
 use crate::protocols::{Entry, entry};
 use crate::report::{Report, listed, quoted};
+use crate::screen;
 use crate::signals::Signals;
 use crate::sound::{Play, prepare, seconds};
 use clap::builder::NonEmptyStringValueParser;
@@ -153,6 +154,8 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
         Action::Join(flags) => {
             let mut signals = Signals::catch()?;
             let options = join_options(flags, options, report, &mut signals).await?;
+            let places = if options.to.is_empty() { options.rooms.join(", ") } else { options.to.join(", ") };
+            screen::open(report, &format!("dissonance: {} in {places}", options.name));
             let player = VoiceClient::connect(&link, options, report.clone(), signals).await?;
             if voice_in_clear {
                 report.warning(

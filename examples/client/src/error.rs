@@ -30,6 +30,11 @@ impl Error {
             _ => false,
         }
     }
+
+    /// What the program ends with.
+    pub(crate) const fn exit_code(&self) -> u8 {
+        if self.is_usage() { 2 } else { 1 }
+    }
 }
 
 /// `Error::Failed`, from parts.

@@ -15,6 +15,12 @@ mod protocols;
 mod recordings;
 mod report;
 mod retry;
+#[cfg(feature = "screen")]
+mod screen;
+#[cfg(not(feature = "screen"))]
+#[path = "screen/none.rs"]
+mod screen;
+mod script;
 mod signals;
 mod sound;
 mod syfala;
@@ -27,6 +33,8 @@ use clap::{Parser, Subcommand};
 use error::Error;
 use link::{Link, Trust};
 use report::Report;
+use script::Script;
+use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing_subscriber::filter::LevelFilter;
@@ -60,6 +68,12 @@ struct Flags {
     /// Print nothing but errors, and messages that would be lost otherwise.
     #[arg(long, global = true, conflicts_with = "json")]
     quiet: bool,
+    /// Print lines also on a terminal, where calls and rooms have a full screen otherwise.
+    #[arg(long, global = true)]
+    no_screen: bool,
+    /// Carry out the commands, waits and checks in this file.
+    #[arg(long, global = true, value_name = "FILE")]
+    script: Option<PathBuf>,
     /// What to log on standard error: off, error, warn, info, debug or trace.
     #[arg(long, global = true, value_name = "LEVEL", default_value = "error", value_parser = log_level)]
     log: LevelFilter,
@@ -79,24 +93,55 @@ enum What {
     Demo(demo::Flags),
 }
 
+impl What {
+    /// Whether commands are read while it runs.
+    fn takes_commands(&self) -> bool {
+        matches!(self, Self::Protocol(chosen) if chosen.matches.subcommand_name() == Some("chat"))
+    }
+}
+
 fn main() -> ExitCode {
-    let flags = Flags::parse();
+    let flags = Flags::try_parse().unwrap_or_else(|error| {
+        let json = std::env::args_os().any(|argument| argument == "--json");
+        if json && error.exit_code() == 2 {
+            let report = Report::new(true, false);
+            let reason = error.to_string();
+            report_error(&report, reason.trim_end(), 2);
+            report.end();
+        }
+        error.exit()
+    });
 
     let log = logging::start(flags.log);
     match run(flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log.line(format_args!("voxwire-client: {error}"));
-            ExitCode::from(if error.is_usage() { 2 } else { 1 })
+            ExitCode::from(error.exit_code())
         }
     }
 }
 
 fn run(flags: Flags) -> Result<(), Error> {
+    let report = Report::new(flags.json, flags.quiet).with_screen(!flags.no_screen);
+    let _ending = Ending(report.clone());
+    let result = act(flags, report.clone());
+    if let Err(error) = &result {
+        report_error(&report, &error.to_string(), error.exit_code());
+    }
+    result
+}
+
+/// For programs: people read it on standard error.
+fn report_error(report: &Report, reason: &str, exit: u8) {
+    report.event("error", json!({ "reason": reason, "exit": exit }), "");
+}
+
+fn act(flags: Flags, mut report: Report) -> Result<(), Error> {
     if flags.tls_name.is_some() && !flags.tls && flags.tls_ca.is_none() {
         return Err(Error::Usage("--tls-name: say --tls or --tls-ca FILE, too".into()));
     }
-    let report = Report::new(flags.json, flags.quiet);
+    let script = flags.script.map(|path| Script::load(&path, flags.what.takes_commands())).transpose()?;
     let link = Link {
         server: flags.server,
         trust: flags.tls_ca.map(Trust::File).or_else(|| flags.tls.then_some(Trust::System)),
@@ -104,12 +149,25 @@ fn run(flags: Flags) -> Result<(), Error> {
         encrypted_only: flags.encrypted_only,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(async {
-        match flags.what {
+    runtime.block_on(async {
+        let script = script.map(|script| script.start(&mut report));
+        let result = match flags.what {
             What::Protocol(chosen) => (chosen.entry.run)(link, &chosen.matches, &report).await,
             What::Demo(flags) => demo::run(flags, &report).await,
+        };
+        match script {
+            // A check that fails ends the program: that is the reason.
+            Some(script) => script.end().await.and(result),
+            None => result,
         }
-    });
-    report.end();
-    result
+    })
+}
+
+/// Ends the report, also where the program panics: the terminal is as before, and shows what was reported last.
+struct Ending(Report);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }

@@ -10,6 +10,7 @@ use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::protocols::{Entry, entry};
 use crate::report::Report;
+use crate::screen;
 use crate::signals::Signals;
 use crate::sound::{Play, Source, prepare, seconds};
 pub(crate) use call_client::{CallClient, Options, Summary};
@@ -133,6 +134,12 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
         source = Some(Source::Clip(signals.interrupt_blocking("reading sound files", whole).await?));
     }
     let password = password::read(&user, &mut signals).await?;
+    match &flags.action {
+        Action::Call { group } => screen::open(report, &format!("msgpack: {user} in the call of {group}")),
+        Action::Wait { .. } => screen::open(report, &format!("msgpack: {user} waits for messages")),
+        // `chat` has a screen with commands.
+        _ => {}
+    }
     let options = Options {
         source,
         record: flags.record,

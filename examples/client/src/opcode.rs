@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::link::Link;
 use crate::protocols::{Entry, entry};
 use crate::report::Report;
+use crate::screen;
 use crate::signals::Signals;
 use crate::sound::{Play, prepare, seconds};
 use crate::waiting::{Callee as _, wait};
@@ -104,6 +105,13 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
         ports: flags.ports,
         trace: false,
     };
+    match &flags.action {
+        Action::Wait { .. } => screen::open(report, &format!("opcode: {} waits for calls", options.name)),
+        Action::Call { user } => {
+            screen::open(report, &format!("opcode: {} calls {}", options.name, user.join(", ")));
+        }
+        Action::Contacts => {}
+    }
     let connect = async || CallClient::connect(&link, options.clone(), report.clone(), signals.clone()).await;
     let (mut client, result);
     match flags.action {

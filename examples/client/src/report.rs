@@ -1,15 +1,38 @@
 //! What the user, or a script, sees.
 
-mod screen;
+mod figures;
+mod output;
 
+use crate::script::{self, Lines, Transcript};
 use core::fmt;
 use core::time::Duration;
+pub(crate) use figures::{Figures, Meter, Speakers, VoiceFigures};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use screen::{MeterTerminal, Screen};
+use output::{MeterTerminal, Output};
 use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use tokio::sync::mpsc::Receiver;
 use voxwire_core::{OneLine, Untrusted};
+
+/// What shows everything that happens, in place of lines. After its end it takes nothing.
+pub(crate) trait Sink: Send + Sync {
+    /// Shows an event, of which `text` has been made [`plain`]; false: it is to be printed.
+    fn event(&self, event: &str, fields: &Value, text: &str) -> bool;
+
+    /// Shows how long a call has lasted, and how loud the two sides are (0 to 1).
+    fn progress(&self, lasted: Duration, sent: f64, heard: f64);
+
+    /// Whether figures are due.
+    fn wants_figures(&self) -> bool;
+
+    fn figures(&self, figures: Figures);
+
+    fn is_open(&self) -> bool;
+
+    /// Gives the terminal back; returns the last lines that were shown, to be printed.
+    fn end(&self) -> Vec<String>;
+}
 
 /// Prints what happens: as text, as JSON, or not at all.
 #[derive(Clone)]
@@ -20,7 +43,13 @@ pub(crate) struct Report {
     mute: bool,
     meter: ProgressBar,
     /// Where lines go.
-    screen: Option<Screen>,
+    output: Option<Output>,
+    /// A screen may be opened.
+    interactive: bool,
+    /// The screen, from when it is opened; all copies have the same.
+    sink: Arc<OnceLock<Arc<dyn Sink>>>,
+    /// Where a script reads what is printed, and says what is to be done.
+    script: Option<(Arc<Transcript>, Lines)>,
     /// Prints instead of standard output.
     printer: Option<Arc<Mutex<Printer>>>,
 }
@@ -37,16 +66,54 @@ impl fmt::Debug for Report {
 impl Report {
     pub(crate) fn new(json: bool, quiet: bool) -> Self {
         let show = !json && !quiet && std::io::stderr().is_terminal();
-        let screen = Screen::start();
-        let target = match screen.clone().filter(|_| show) {
-            Some(screen) => ProgressDrawTarget::term_like_with_hz(Box::new(MeterTerminal::new(screen)), 20),
+        let output = Output::start();
+        let target = match output.clone().filter(|_| show) {
+            Some(output) => ProgressDrawTarget::term_like_with_hz(Box::new(MeterTerminal::new(output)), 20),
             None => ProgressDrawTarget::hidden(),
         };
         let meter = ProgressBar::with_draw_target(None, target);
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
             meter.set_style(style);
         }
-        Self { json, quiet, mute: false, meter, screen, printer: None }
+        let (mute, interactive, sink) = (false, false, Arc::default());
+        Self { json, quiet, mute, meter, output, interactive, sink, script: None, printer: None }
+    }
+
+    /// The same; `wanted`: it may have a screen, where a person looks at a terminal.
+    pub(crate) fn with_screen(self, wanted: bool) -> Self {
+        let terminal = || std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+        let able = || std::env::var_os("TERM").is_some_and(|term| term != "dumb");
+        let interactive = wanted && !self.json && !self.quiet && terminal() && able();
+        Self { interactive, ..self }
+    }
+
+    /// Has a script see what is printed, and give commands. It needs no screen.
+    pub(crate) fn script(&mut self, transcript: Arc<Transcript>, lines: Lines) {
+        self.interactive = false;
+        self.script = Some((transcript, lines));
+    }
+
+    /// The commands of a script, for the first who asks.
+    pub(crate) fn script_lines(&self) -> Option<Receiver<String>> {
+        self.script.as_ref().and_then(|(_, lines)| script::take(lines))
+    }
+
+    /// Whether a screen may be opened.
+    #[cfg_attr(not(feature = "screen"), expect(dead_code, reason = "there is no screen"))]
+    pub(crate) fn is_interactive(&self) -> bool {
+        self.interactive && !self.mute && self.sink.get().is_none()
+    }
+
+    /// Shows everything in `sink` from now on.
+    #[cfg_attr(not(feature = "screen"), expect(dead_code, reason = "there is no screen"))]
+    pub(crate) fn show_in(&self, sink: Arc<dyn Sink>) {
+        // One is enough.
+        let _ = self.sink.set(sink);
+    }
+
+    /// What shows everything, while there is such a thing.
+    fn sink(&self) -> Option<&dyn Sink> {
+        self.sink.get().map(|sink| &**sink).filter(|sink| sink.is_open() && !self.mute)
     }
 
     /// One that prints nothing.
@@ -85,6 +152,9 @@ impl Report {
         if self.mute || (text.is_empty() && !self.json) {
             return;
         }
+        if self.sink().is_some_and(|sink| sink.event(event, &fields, &text)) {
+            return;
+        }
         let line = if self.json {
             if let Value::Object(map) = &mut fields {
                 map.insert("event".into(), event.into());
@@ -93,12 +163,15 @@ impl Report {
         } else {
             text
         };
+        if let Some((transcript, _)) = &self.script {
+            line.lines().for_each(|line| transcript.add(line));
+        }
         if let Some(printer) = &self.printer {
             let mut print = printer.lock().unwrap_or_else(PoisonError::into_inner);
             return print(line);
         }
-        let print = || match &self.screen {
-            Some(screen) => screen.line(line),
+        let print = || match &self.output {
+            Some(output) => output.line(line),
             None => drop(writeln!(std::io::stdout().lock(), "{line}")),
         };
         // A meter that shows nothing yet would appear.
@@ -112,14 +185,24 @@ impl Report {
 
     /// What may not go as its user believes, on standard error, however little is to be printed.
     pub(crate) fn warning(&self, text: &str) {
-        if let Some(screen) = self.screen.as_ref().filter(|_| !self.mute) {
-            self.meter.suspend(|| screen.error(&format!("voxwire-client: warning: {}", plain(text))));
+        let shown = format!("warning: {}", plain(text));
+        if self.sink().is_some_and(|sink| sink.event("warning", &json!({}), &shown)) {
+            return;
+        }
+        if self.json {
+            self.print("warning", json!({ "text": text }), String::new());
+        }
+        if let Some(output) = self.output.as_ref().filter(|_| !self.mute) {
+            self.meter.suspend(|| output.error(&format!("voxwire-client: {shown}")));
         }
     }
 
     /// Where a call is: how long it has lasted, and how loud the two sides are (0 to 1).
     pub(crate) fn progress(&self, lasted: Duration, sent: f64, heard: f64) {
         self.live();
+        if let Some(sink) = self.sink() {
+            return sink.progress(lasted, sent, heard);
+        }
         let seconds = lasted.as_secs();
         let bar = |peak: f64| {
             // 48 dB below full scale is an empty bar.
@@ -136,19 +219,38 @@ impl Report {
         self.meter.tick();
     }
 
+    /// Shows how the call goes, where that is shown and due.
+    pub(crate) fn figures(&self, figures: impl FnOnce() -> Figures) {
+        if let Some(sink) = self.sink().filter(|sink| sink.wants_figures()) {
+            sink.figures(figures());
+        }
+    }
+
+    /// Whether a screen is open.
+    pub(crate) fn has_screen(&self) -> bool {
+        self.sink().is_some()
+    }
+
     /// Something goes on from now on that no reader may hold up.
     pub(crate) fn live(&self) {
-        self.screen.iter().for_each(Screen::live);
+        self.output.iter().for_each(Output::live);
     }
 
     /// The program is over: waits for what has been printed to be read, for two seconds at most if there was a call.
     pub(crate) fn end(&self) {
-        self.screen.iter().for_each(Screen::end);
+        if let Some(sink) = self.sink.get() {
+            sink.end()
+                .into_iter()
+                .for_each(|line| self.output.iter().for_each(|output| output.line(line.clone())));
+        }
+        self.output.iter().for_each(Output::end);
     }
 
     /// The call is over.
     pub(crate) fn progress_end(&self) {
-        self.meter.finish_and_clear();
+        if !self.has_screen() {
+            self.meter.finish_and_clear();
+        }
     }
 }
 

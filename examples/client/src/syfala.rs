@@ -10,6 +10,7 @@ use crate::link::Link;
 use crate::protocols::{Entry, entry};
 use crate::recordings::check_writable;
 use crate::report::Report;
+use crate::screen;
 use crate::signals::Signals;
 use crate::sound::{Play, RecordAs, prepare, seconds};
 use clap::{Args, Subcommand};
@@ -175,6 +176,7 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
                 retry: flags.retry,
             };
             let to = signals.interrupt("looking for the device", targets(&link)).await?;
+            screen::open(report, "syfala: audio with a device");
             stream(&to, options, report, signals).await.map(|_| ())
         }
         Action::Serve(flags) => serve(flags, report).await,
@@ -285,6 +287,7 @@ async fn serve(flags: ServeFlags, report: &Report) -> Result<(), Error> {
         announce_interval: flags.announce.map(Duration::from_millis),
         ..ServerSettings::DEFAULT
     };
+    screen::open(report, &format!("syfala: a device at {address}"));
     let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
     let listening = Arc::new(move |event| {
         let _ = sender.send(event);

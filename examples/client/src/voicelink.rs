@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::link::Link;
 use crate::protocols::{Entry, entry};
 use crate::report::Report;
+use crate::screen;
 use crate::signals::Signals;
 use crate::sound::{Play, RecordAs, prepare, seconds};
 use crate::waiting::{Callee as _, wait};
@@ -204,6 +205,12 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
         device: flags.device,
         length: flags.length,
     };
+    let us = options.name.as_deref().unwrap_or("nobody");
+    let title = match &flags.action {
+        Action::Wait { .. } => format!("voicelink: {us} waits for calls"),
+        Action::Call { user, .. } => format!("voicelink: {us} calls {user}"),
+    };
+    screen::open(report, &title);
     match flags.action {
         Action::Wait { counter, refuse, keep, .. } => {
             let answer = match counter {

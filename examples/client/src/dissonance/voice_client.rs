@@ -10,7 +10,7 @@ use crate::error::{Error, failed};
 use crate::link::{Link, close};
 use crate::playout::{LOUDSPEAKER_DELAY, Sink, loudspeaker};
 use crate::recordings::{RecordFile, Recordings};
-use crate::report::{Report, quoted};
+use crate::report::{Figures, Report, quoted};
 use crate::signals::Signals;
 use crate::trace::{Trace, speaker};
 use core::time::Duration;
@@ -18,6 +18,7 @@ use event::Event;
 pub(crate) use options::Options;
 use serde_json::json;
 use speech::Speaking;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 pub(crate) use summary::{Heard, Summary};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
@@ -336,6 +337,18 @@ impl VoiceClient {
             loudspeaker(&mix)?;
         }
         self.report.progress(now, self.levels.0, self.levels.1);
+        let Self { report, voices, connection, summary, options, .. } = self;
+        report.figures(|| Figures {
+            sent: Some(summary.said.count()),
+            path: Some(match connection.udp_state() {
+                _ if options.quic => "voice by QUIC",
+                Some(UdpState::Up) => "voice by UDP",
+                _ => "voice by TCP",
+            }),
+            people: Some(with_rooms(connection.session())),
+            voices: voices.figures(true),
+            ..Figures::default()
+        });
         Ok(())
     }
 
@@ -483,6 +496,24 @@ fn send_text(
         }
     }
     Ok(())
+}
+
+/// Every other player, and the rooms to which it listens.
+fn with_rooms(client: &Client) -> Vec<(String, String)> {
+    let mut players: BTreeMap<ClientId, (String, String)> = client
+        .clients()
+        .filter(|(id, ..)| Some(*id) != client.id())
+        .map(|(id, name, _)| (id, (name.to_owned(), String::new())))
+        .collect();
+    for (room, ids) in client.rooms() {
+        for id in ids {
+            if let Some((_, rooms)) = players.get_mut(id) {
+                let separator = if rooms.is_empty() { "" } else { ", " };
+                *rooms += &format!("{separator}{room}");
+            }
+        }
+    }
+    players.into_values().collect()
 }
 
 fn describe(cause: Lost) -> &'static str {

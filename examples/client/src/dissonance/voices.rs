@@ -2,6 +2,7 @@
 
 use super::voice_client::{TICK, TICK_SAMPLES};
 use crate::error::Error;
+use crate::report::{Meter, VoiceFigures};
 use core::time::Duration;
 use std::collections::BTreeMap;
 use voxwire_audio::{OPUS_RATE, Speaker, SpeakerFigures, limit, mix_into};
@@ -32,6 +33,9 @@ pub(super) struct Frame<'a> {
 struct Voice {
     name: String,
     speaker: Speaker,
+    meter: Meter,
+    /// How long a frame is.
+    frame: Duration,
     rendered: [f32; TICK_SAMPLES],
     /// As the channels say by which it comes.
     volume: f32,
@@ -73,6 +77,8 @@ impl Voices {
                 let voice = Voice {
                     name: name.into(),
                     speaker: Speaker::new(frame, 1)?,
+                    meter: Meter::default(),
+                    frame,
                     rendered: [0.0; TICK_SAMPLES],
                     volume,
                     priority,
@@ -83,6 +89,7 @@ impl Voices {
             }
         };
         (voice.volume, voice.priority) = (volume, priority);
+        voice.meter.arrives(now, voice.frame.saturating_mul(sequence));
         voice.speaker.insert(now, sequence, packet, start, end);
         Ok(true)
     }
@@ -121,6 +128,14 @@ impl Voices {
         core::mem::take(&mut self.over)
     }
 
+    /// How those are heard who are there. `lossy`: what they say can be lost.
+    pub(super) fn figures(&mut self, lossy: bool) -> Vec<VoiceFigures> {
+        let voices = self.voices.values_mut();
+        voices
+            .map(|voice| VoiceFigures::of(&voice.name, &voice.speaker.figures(), &mut voice.meter, lossy))
+            .collect()
+    }
+
     /// What is heard in one tick.
     pub(super) fn render(&mut self, now: Duration) -> [f32; TICK_SAMPLES] {
         let mut mix = [0.0; TICK_SAMPLES];
@@ -132,6 +147,9 @@ impl Voices {
             voice.speaks = samples.is_some();
             voice.rendered.fill(0.0);
             voice.rendered.iter_mut().zip(samples.unwrap_or_default()).for_each(|(to, from)| *to = *from);
+            voice
+                .meter
+                .hears(voice.rendered.iter().fold(0.0, |peak, sample| peak.max(f64::from(sample.abs()))));
         }
         // As Dissonance plays them: while a voice speaks, those of a lower priority are silent.
         let speaking = all.iter().filter(|voice| voice.speaks && voice.volume > 0.0);

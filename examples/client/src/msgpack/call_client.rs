@@ -5,7 +5,7 @@ use super::refused;
 use crate::dialogue::Dialogue;
 use crate::error::{Error, failed};
 use crate::link::Link;
-use crate::report::{Report, plain, text};
+use crate::report::{Figures, Report, Speakers, plain, text};
 use crate::signals::Signals;
 use crate::sound::{Player, Shape, Source, peak};
 use crate::trace::{Trace, speaker};
@@ -22,6 +22,11 @@ use voxwire_msgpack::{
     MAX_VOICE_SAMPLES, SAMPLE_RATE, Samples, Secret, Violation, check_name,
 };
 use voxwire_transport::ConnectionSettings;
+
+/// How long these samples of a call last.
+pub(super) fn length_of(samples: &[i16]) -> Duration {
+    Duration::from_secs_f64(samples.len() as f64 / f64::from(SAMPLE_RATE))
+}
 
 /// Samples in one message of a call: 20 ms.
 pub(super) const BLOCK: usize = SAMPLE_RATE as usize / 50;
@@ -328,13 +333,16 @@ impl CallClient {
         let end = self.options.length.and_then(|length| start.checked_add(length));
         let mut meter = tokio::time::interval(Duration::from_millis(100));
         let (mut out_peak, mut in_peak) = (0.0_f64, 0.0_f64);
+        let mut speakers = Speakers::default();
         loop {
             let due = if player.is_some() { start + pacer.due() } else { far() };
             let playing = mixer.due().map_or_else(far, |due| start + due);
             tokio::select! {
                 event = self.event() => match event? {
                     Event::CallData { sender, samples } => {
-                        in_peak = in_peak.max(mixer.hear(start.elapsed(), sender.as_bytes(), &samples));
+                        let peak = mixer.hear(start.elapsed(), sender.as_bytes(), &samples);
+                        in_peak = in_peak.max(peak);
+                        speakers.hear(start.elapsed(), &sender, length_of(&samples), peak);
                         let trace = self.options.trace;
                         if let Some(times) = speaker(&mut summary.heard, &sender, || Trace::new(trace)) {
                             times.push(Instant::now());
@@ -369,6 +377,8 @@ impl CallClient {
                 _ = meter.tick() => {
                     mixer.advance(start.elapsed());
                     self.report.progress(start.elapsed(), out_peak, in_peak);
+                    let sent = summary.said.count();
+                    self.report.figures(|| Figures { sent: Some(sent), voices: speakers.figures(), ..Figures::default() });
                     (out_peak, in_peak) = (0.0, 0.0);
                 }
             }

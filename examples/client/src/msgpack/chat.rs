@@ -4,10 +4,10 @@
 mod commands;
 mod lines;
 
-use super::call_client::{BLOCK, CallClient, Event, SHAPE, far, to_i16};
+use super::call_client::{BLOCK, CallClient, Event, SHAPE, far, length_of, to_i16};
 use super::mixer::Mixer;
 use crate::error::Error;
-use crate::report::plain;
+use crate::report::{Figures, Speakers, plain};
 use crate::sound::{Player, Source, open, peak};
 use commands::{Command, HELP};
 use core::time::Duration;
@@ -29,7 +29,8 @@ const SAMPLES: usize = 12_500_000;
 /// Chats until `/quit`, or the end of the input.
 pub(super) async fn run(client: &mut CallClient, user: &str, history: Option<PathBuf>) -> Result<(), Error> {
     let names = Names::default();
-    let (mut lines, report) = Lines::start(names.clone(), history, &client.report)?;
+    let title = format!("msgpack: {user} chats");
+    let (mut lines, report) = Lines::start(&title, names.clone(), history, &client.report)?;
     client.report = report;
     client.report.plain("chat", "type /help for what can be done");
     let mut chat = Chat {
@@ -81,6 +82,7 @@ struct Call {
     in_peak: f64,
     said: u64,
     heard: u64,
+    speakers: Speakers,
 }
 
 impl Chat<'_> {
@@ -182,7 +184,8 @@ impl Chat<'_> {
             }
             Command::Level => {
                 let text = self.call.as_ref().map_or_else(|| "not in a call".into(), Call::describe);
-                self.client.report.plain("level", &text);
+                let fields = self.call.as_ref().map_or_else(|| json!({ "in_call": false }), Call::fields);
+                self.client.report.event("level", fields, &text);
             }
         }
         Ok(true)
@@ -219,7 +222,10 @@ impl Chat<'_> {
         };
         let list: Vec<String> = self.recordings.numbered().map(shown).collect();
         let text = if list.is_empty() { "no recordings".into() } else { list.join("\n") };
-        self.client.report.block("recordings", json!({ "count": list.len() }), &text);
+        let kept = |(n, (from, clip)): (usize, &(String, Clip))| json!({ "number": n, "from": from, "seconds": clip.seconds() });
+        let fields =
+            json!({ "count": list.len(), "list": self.recordings.numbered().map(kept).collect::<Vec<_>>() });
+        self.client.report.block("recordings", fields, &text);
     }
 
     fn whisper(&mut self, user: &str, text: &str) -> Result<(), Error> {
@@ -272,6 +278,7 @@ impl Chat<'_> {
                     call.heard += 1;
                     let level = call.mixer.hear(call.start.elapsed(), sender.as_bytes(), &samples);
                     call.in_peak = call.in_peak.max(level);
+                    call.speakers.hear(call.start.elapsed(), &sender, length_of(&samples), level);
                 }
             }
             Event::VoiceMsg { sender, clip } => {
@@ -374,7 +381,14 @@ impl Chat<'_> {
             return Ok(());
         };
         call.mixer.advance(call.start.elapsed());
-        lines.title(&call.describe());
+        let report = &self.client.report;
+        if report.has_screen() {
+            report.progress(call.start.elapsed(), call.out_peak, call.in_peak);
+            let sent = Some(call.said);
+            report.figures(|| Figures { sent, voices: call.speakers.figures(), ..Figures::default() });
+        } else {
+            lines.title(&call.describe());
+        }
         (call.out_peak, call.in_peak) = (call.out_peak * 0.8, call.in_peak * 0.8);
         Ok(())
     }
@@ -382,7 +396,8 @@ impl Chat<'_> {
     /// The call is over, if there is one.
     async fn hang_up(&mut self) {
         if let Some(call) = &self.call {
-            self.client.report.event("ended", json!({}), &call.describe());
+            let fields = json!({ "group": call.group, "sent": call.said, "heard": call.heard });
+            self.client.report.event("ended", fields, &call.describe());
         }
         self.leave().await;
     }
@@ -436,8 +451,8 @@ impl Call {
     fn new(group: String, player: Option<Player>, mixer: Mixer) -> Self {
         let now = Instant::now();
         let pacer = Pacer::new(SAMPLE_RATE);
-        let (out_peak, in_peak, said, heard) = (0.0, 0.0, 0, 0);
-        Self { group, start: now, player, began: now, pacer, mixer, out_peak, in_peak, said, heard }
+        let (out_peak, in_peak, said, heard, speakers) = (0.0, 0.0, 0, 0, Speakers::default());
+        Self { group, start: now, player, began: now, pacer, mixer, out_peak, in_peak, said, heard, speakers }
     }
 
     fn play(&mut self, player: Option<Player>) {
@@ -451,6 +466,12 @@ impl Call {
     /// When there is something to be heard.
     fn playing(&self) -> Option<Instant> {
         self.mixer.due().map(|due| self.start + due)
+    }
+
+    /// How it goes, for programs.
+    fn fields(&self) -> serde_json::Value {
+        let seconds = self.start.elapsed().as_secs_f64();
+        json!({ "in_call": true, "group": self.group, "seconds": seconds, "sent": self.said, "heard": self.heard })
     }
 
     /// How it goes, with a level meter.

@@ -4,7 +4,7 @@ use crate::dialogue::Dialogue;
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::recordings::{RecordFile, Recordings};
-use crate::report::{Report, plain, quoted, text};
+use crate::report::{Figures, Meter, Report, VoiceFigures, plain, quoted, text};
 use crate::signals::Signals;
 use crate::sound::{Player, Ready, Recorder, Shape, Source, peak};
 use crate::trace::Trace;
@@ -112,6 +112,7 @@ pub(crate) struct CallClient {
 struct ActiveCall {
     name: String,
     speaker: Speaker,
+    meter: Meter,
 }
 
 /// What is going on until all calls are over.
@@ -393,6 +394,7 @@ impl CallClient {
         }
         let lasted = up.elapsed();
         self.report.progress(lasted, round.levels.0, round.levels.1);
+        self.report.figures(|| round.figures());
         let time_is_up = self.options.length.is_some_and(|length| lasted >= length);
         Ok(time_is_up || (round.played && round.calling && self.options.length.is_none()))
     }
@@ -460,7 +462,10 @@ impl CallClient {
         let packets = Trace::new(self.options.trace);
         let new = || Heard { packets, ..Heard::default() };
         round.summary.heard.entry(name.clone()).or_insert_with(new);
-        round.active.insert(call, ActiveCall { name, speaker: Speaker::new(FRAME, CHANNELS)? });
+        round.active.insert(
+            call,
+            ActiveCall { name, speaker: Speaker::new(FRAME, CHANNELS)?, meter: Meter::default() },
+        );
         if round.up.is_none() {
             round.up = Some(Instant::now());
             round.summary.set_up = round.started.elapsed();
@@ -473,7 +478,7 @@ impl CallClient {
 
     /// A call is over: its figures are kept and shown.
     fn over(&self, round: &mut Round, call: CallId, how: &str) -> Option<Speaker> {
-        let ActiveCall { name, speaker } = round.active.remove(&call)?;
+        let ActiveCall { name, speaker, .. } = round.active.remove(&call)?;
         let heard = round.summary.heard.entry(name.clone()).or_default();
         heard.figures = speaker.figures();
         let (said, packets) = (round.summary.said.count(), heard.packets.count());
@@ -551,7 +556,22 @@ impl Round {
     fn hear(&mut self, call: CallId, packet: &[u8]) {
         let Some(active) = self.active.get_mut(&call) else { return };
         active.speaker.append(self.started.elapsed(), packet);
+        active.meter.arrives_next(self.started.elapsed(), FRAME);
         self.summary.heard.entry(active.name.clone()).or_default().packets.push(Instant::now());
+    }
+
+    fn figures(&mut self) -> Figures {
+        let people = self.active.values().map(|active| (active.name.clone(), String::new())).collect();
+        let voices = self.active.values_mut();
+        let voices = voices.map(|ActiveCall { name, speaker, meter }| {
+            VoiceFigures::of(name, &speaker.figures(), meter, false)
+        });
+        Figures {
+            sent: Some(self.summary.said.count()),
+            people: Some(people),
+            voices: voices.collect(),
+            ..Figures::default()
+        }
     }
 
     /// Somebody is gone: what has come in is still played, to its end.
@@ -574,9 +594,12 @@ impl Round {
     fn mix(&mut self, now: Duration) -> [f32; ROUND_SAMPLES] {
         let mut mix = [0.0_f32; ROUND_SAMPLES];
         let mut voices = 0;
-        let speakers = self.active.values_mut().map(|active| &mut active.speaker);
-        for speaker in speakers.chain(self.rest.iter_mut().map(|(speaker, _)| speaker)) {
+        let speakers = self.active.values_mut().map(|active| (&mut active.speaker, Some(&mut active.meter)));
+        for (speaker, meter) in speakers.chain(self.rest.iter_mut().map(|(speaker, _)| (speaker, None))) {
             if let Some(samples) = speaker.render_samples(now, ROUND_SAMPLES) {
+                if let Some(meter) = meter {
+                    meter.hears(samples.iter().fold(0.0, |peak, sample| peak.max(f64::from(sample.abs()))));
+                }
                 mix_into(&mut mix, samples, [1.0; 2]);
                 voices += 1;
             }

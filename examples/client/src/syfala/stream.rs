@@ -4,7 +4,7 @@ use super::driver::Measure;
 use super::{Driver, Event, Spread};
 use crate::error::{Error, failed};
 use crate::recordings::{RecordFile, Recordings};
-use crate::report::Report;
+use crate::report::{Figures, Report, VoiceFigures};
 use crate::retry::Backoff;
 use crate::signals::Signals;
 use crate::sound::{Player, RecordAs, Recorder, Shape, Source, peak};
@@ -472,6 +472,7 @@ impl Exchange {
                     if shown.elapsed() > Duration::from_millis(100) {
                         shown = Instant::now();
                         report.progress(began.elapsed(), core::mem::take(&mut self.loudest), heard);
+                        report.figures(|| self.figures(driver, heard));
                     }
                     let time_is_up = options.length.is_some_and(|length| began.elapsed() >= length);
                     let said = options.length.is_none() && over.is_some_and(|at: Instant| at.elapsed() >= TAIL);
@@ -482,6 +483,18 @@ impl Exchange {
                 () = signals.recv() => return Ok(None),
             }
         }
+    }
+
+    /// How the device is heard, whose loudest sample lately is `level`.
+    fn figures(&self, driver: &Driver, level: f64) -> Figures {
+        let sent = Some(driver.sent());
+        let stats = driver.input_stream().stats();
+        // In messages of the usual length.
+        let length = stats.received.checked_div(stats.messages).unwrap_or_default();
+        let lost = (stats.silence.saturating_add(stats.jumped)).checked_div(length).unwrap_or_default();
+        let (name, packets) = ("the device".into(), stats.messages);
+        let device = VoiceFigures { name, level, packets, lost: Some(lost), ..VoiceFigures::default() };
+        Figures { sent, voices: vec![device], ..Figures::default() }
     }
 
     /// Has the device stop.

@@ -4,7 +4,7 @@ use crate::dialogue::Dialogue;
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::recordings::Recordings;
-use crate::report::{Report, plain, quoted, text};
+use crate::report::{Figures, Report, Speakers, plain, quoted, text};
 use crate::signals::Signals;
 use crate::sound::{Player, RecordAs, Recorder, Shape, Source};
 use crate::waiting::Callee;
@@ -279,7 +279,7 @@ impl CallClient {
         let file = self.dialogue.recordings.create(shape.rate, shape.channels, format);
         let mut recorder = Recorder::live(file, self.options.device, shape)?;
         let before = self.dialogue.connection.session().stats();
-        let end = self.converse(parameters, player.as_mut(), &mut recorder, calling, tap).await;
+        let end = self.converse(parameters, other, player.as_mut(), &mut recorder, calling, tap).await;
         self.report.progress_end();
         // Whatever happened, what was heard is kept; and the other side learns of a hang-up now.
         let _ = timeout(Duration::from_secs(2), self.dialogue.connection.flush()).await;
@@ -320,6 +320,7 @@ impl CallClient {
     async fn converse(
         &mut self,
         parameters: Parameters,
+        other: &str,
         mut player: Option<&mut Player>,
         recorder: &mut Recorder,
         calling: bool,
@@ -332,13 +333,23 @@ impl CallClient {
         let far = start + Duration::from_secs(365 * 24 * 3600);
         let mut meter = tokio::time::interval(Duration::from_millis(100));
         let (mut out_peak, mut in_peak) = (0.0_f64, 0.0_f64);
+        let (mut voices, before) = (Speakers::default(), self.dialogue.connection.session().stats());
+        let bytes_a_second = f64::from(parameters.sample_rate.max(1)) * parameters.frame_size().max(1) as f64;
+        let mut bytes = before.bytes_received;
         loop {
             let due = if player.is_some() { start + pacer.due() } else { far };
             let playing = recorder.due().map_or(far, |due| start + due);
             tokio::select! {
                 turn = self.dialogue.connection.next() => {
                     match heard(turn, recorder, start.elapsed(), tap)? {
-                        Heard::Sound(peak) => in_peak = in_peak.max(peak),
+                        Heard::Sound(peak) => {
+                            in_peak = in_peak.max(peak);
+                            let came = self.dialogue.connection.session().stats().bytes_received;
+                            let length = came.saturating_sub(core::mem::replace(&mut bytes, came)) as f64 / bytes_a_second;
+                            if length > 0.0 {
+                                voices.hear(start.elapsed(), other, Duration::from_secs_f64(length), peak);
+                            }
+                        }
                         Heard::Over(why) => {
                             self.play_out(recorder, start).await?;
                             return Ok(End::Dropped(why));
@@ -368,6 +379,8 @@ impl CallClient {
                 _ = meter.tick() => {
                     self.report.progress(start.elapsed(), out_peak, in_peak);
                     (out_peak, in_peak) = (0.0, 0.0);
+                    let sent = self.dialogue.connection.session().stats().packets_sent - before.packets_sent;
+                    self.report.figures(|| Figures { sent: Some(sent), voices: voices.figures(), ..Figures::default() });
                 }
             }
         }

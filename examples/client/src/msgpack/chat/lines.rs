@@ -3,6 +3,7 @@
 use super::commands::NAMES;
 use crate::error::{Error, failed};
 use crate::report::{Report, plain};
+use crate::screen;
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
@@ -25,12 +26,21 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Starts reading. The report that is returned does not write across what is being typed.
+    /// Starts reading, on a screen of that title if there is one. The report that is returned does not write across what is being typed.
     pub(super) fn start(
+        title: &str,
         names: Names,
         history: Option<PathBuf>,
         report: &Report,
     ) -> Result<(Self, Report), Error> {
+        if let Some(lines) = report.script_lines() {
+            return Ok((Self { lines, terminal: false, title: String::new() }, report.clone()));
+        }
+        let known = names.clone();
+        let complete = Box::new(move |line: &str| known.complete(line));
+        if let Some(lines) = screen::open_with_lines(report, title, complete, history.clone()) {
+            return Ok((Self { lines, terminal: false, title: String::new() }, report.clone()));
+        }
         let (sender, lines) = channel(16);
         let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
         if !terminal {

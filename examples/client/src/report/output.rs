@@ -16,7 +16,7 @@ const LAST_LINES: Duration = Duration::from_secs(2);
 /// Where lines and the meter go. A reader that stops (a full pipe, Ctrl-S on a terminal) stops no call: during one, 4096 lines wait
 /// for it, more are lost, and how many is told as soon as lines are read again. Without a call the program waits.
 #[derive(Debug, Clone)]
-pub(super) struct Screen {
+pub(super) struct Output {
     pieces: SyncSender<Piece>,
     lost: Arc<AtomicUsize>,
     /// There is, or was, a call.
@@ -32,14 +32,14 @@ enum Piece {
     End(Sender<()>),
 }
 
-impl Screen {
+impl Output {
     /// `None` where there can be no thread.
     pub(super) fn start() -> Option<Self> {
         let (pieces, written) = sync_channel(WAITING);
-        let screen = Self { pieces, lost: Arc::default(), live: Arc::default() };
-        let lost = screen.lost.clone();
-        let thread = std::thread::Builder::new().name("screen".into());
-        thread.spawn(move || write(&written, &lost)).is_ok().then_some(screen)
+        let output = Self { pieces, lost: Arc::default(), live: Arc::default() };
+        let lost = output.lost.clone();
+        let thread = std::thread::Builder::new().name("output".into());
+        thread.spawn(move || write(&written, &lost)).is_ok().then_some(output)
     }
 
     /// Nothing waits for a reader from now on.
@@ -100,13 +100,13 @@ fn write(pieces: &Receiver<Piece>, lost: &AtomicUsize) {
 /// The meter's terminal: standard error, by way of the thread.
 #[derive(Debug)]
 pub(super) struct MeterTerminal {
-    screen: Screen,
+    output: Output,
     drawing: Mutex<String>,
 }
 
 impl MeterTerminal {
-    pub(super) const fn new(screen: Screen) -> Self {
-        Self { screen, drawing: Mutex::new(String::new()) }
+    pub(super) const fn new(output: Output) -> Self {
+        Self { output, drawing: Mutex::new(String::new()) }
     }
 
     fn draw(&self, part: core::fmt::Arguments<'_>) -> io::Result<()> {
@@ -155,7 +155,7 @@ impl TermLike for MeterTerminal {
     fn flush(&self) -> io::Result<()> {
         let drawing = core::mem::take(&mut *self.drawing.lock().unwrap_or_else(PoisonError::into_inner));
         // One that finds no room is drawn over soon.
-        let _ = self.screen.pieces.try_send(Piece::Error(drawing));
+        let _ = self.output.pieces.try_send(Piece::Error(drawing));
         Ok(())
     }
 }
