@@ -58,7 +58,7 @@ impl<T> Connections<T> {
     }
 
     /// Adds a connection, which is evictable from now on. Its address is kept in its canonical form: an IPv4 client of a dual-stack listener
-    /// is an IPv4 client. False, and nothing done, if there are as many as may be.
+    /// is an IPv4 client. False, and nothing done, if there are as many as may be, or if its slot is too high.
     pub fn open(&mut self, now: Instant, peer: PeerId, from: Option<SocketAddr>, state: T) -> bool {
         let added = !self.is_full() && self.add(now, peer, from, state);
         if added {
@@ -133,7 +133,7 @@ impl<T> Connections<T> {
         self.evictable.insert((since, number, peer));
     }
 
-    /// Makes a connection evictable again, since it was opened or became evictable last.
+    /// Makes a connection evictable again, with its former time.
     pub fn set_evictable_again(&mut self, peer: PeerId) {
         if let Some(since) = self.link(peer).map(|link| link.since) {
             self.set_evictable(peer, since);

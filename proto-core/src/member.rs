@@ -102,7 +102,7 @@ impl Hearing {
         self.sets.get(listener).is_some()
     }
 
-    /// Whether `listener` has a set.
+    /// Whether it is decided whom `listener` hears: by a set of its own, or by [`close`](Self::close).
     pub fn is_decided(&self, listener: PeerId) -> bool {
         self.closed || self.has_set(listener)
     }

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 /// What an operator can decide about clients, where the protocol has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Ability {
     /// Not to hand on a client's voice.
     MuteVoice,
@@ -26,8 +27,8 @@ pub enum Ability {
 
 impl Ability {
     /// All abilities.
-    pub const ALL: [Self; 7] =
-        [Self::MuteVoice, Self::MuteText, Self::Hearing, Self::Say, Self::Leave, Self::Enter, Self::Names];
+    pub const ALL: &'static [Self] =
+        &[Self::MuteVoice, Self::MuteText, Self::Hearing, Self::Say, Self::Leave, Self::Enter, Self::Names];
 
     /// Its name in interfaces: `mute-voice`, `mute-text`, `hearing`, `say`, `leave`, `enter` or `names`.
     pub const fn as_str(self) -> &'static str {
@@ -74,6 +75,7 @@ pub struct Unsupported {
 
 /// What an event says about a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MemberChange {
     /// It may be a client now, or have another name: [`Moderation::member`] tells.
     Changed(PeerId),
@@ -83,7 +85,8 @@ pub enum MemberChange {
 
 /// A server's session whose clients an operator can see and decide about: one interface for the servers of all protocols.
 ///
-/// What a protocol lacks is refused with [`Unsupported`]; nothing is changed then. A method that is not implemented refuses that way.
+/// What a protocol lacks is refused with [`Unsupported`]; nothing is changed then. So do the methods that return a `Result` and that a session
+/// does not implement; the others do nothing. To ask for what holds anyway (to mute nothing, to decide nothing) is always allowed.
 ///
 /// ```
 /// use voxwire_core::{Ability, Instant, Moderation};
@@ -144,7 +147,7 @@ pub trait Moderation: Session<Refusal: From<Unsupported>> {
     /// Decides what of a client is handed on.
     ///
     /// # Errors
-    /// `UnknownPeer` if there is no such connection; [`Unsupported`] for voice or text that the protocol cannot mute.
+    /// `UnknownPeer` if the connection has no client; [`Unsupported`] for voice or text that the protocol cannot mute.
     fn mute(&mut self, peer: PeerId, mute: Mute) -> Result<(), Self::Refusal>;
 
     /// Hands all of a client on again, which need not be there. Nothing is done where the session keeps no such decision beyond the
@@ -160,8 +163,8 @@ pub trait Moderation: Session<Refusal: From<Unsupported>> {
         Err(lacking(self, Ability::Hearing))
     }
 
-    /// Decides whether listeners of which nothing is decided hear no client, rather than every client. Changes nothing where the protocol
-    /// lacks [`Ability::Hearing`].
+    /// Decides whether listeners of which nothing is decided hear no client, rather than every client. Changes nothing of what is heard where
+    /// the protocol lacks [`Ability::Hearing`].
     fn close_hearing(&mut self, _closed: bool) {}
 
     /// Sends a room or group a text, as one of `sender`. Returns to how many connections; 0 if none is there.
@@ -186,10 +189,10 @@ pub trait Moderation: Session<Refusal: From<Unsupported>> {
         &mut self,
         _now: Instant,
         _peer: PeerId,
-        _from: Option<&str>,
-        to: Option<&str>,
+        from: Option<&str>,
+        _to: Option<&str>,
     ) -> Result<(), Self::Refusal> {
-        Err(lacking(self, if to.is_some() { Ability::Enter } else { Ability::Leave }))
+        Err(lacking(self, if from.is_some() { Ability::Leave } else { Ability::Enter }))
     }
 }
 

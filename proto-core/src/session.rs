@@ -82,7 +82,7 @@ pub enum Output<'s> {
         /// The frame, length field included; a framing's own header comes before it.
         frame: &'s [u8],
     },
-    /// Send a datagram to every host on the local network.
+    /// Send a datagram to the driver's broadcast addresses; nowhere if it has none.
     Broadcast {
         /// The datagram.
         frame: &'s [u8],
@@ -281,21 +281,32 @@ impl FrameId {
 /// ```
 /// use voxwire_core::{Input, Instant, Output, Session};
 ///
-/// fn deliver<S: Session>(session: &mut S, now: Instant, input: Input<'_>, mut send: impl FnMut(Output<'_>)) {
-///     match session.handle_input(now, input) {
-///         Ok(Some(_event)) => { /* the application's turn */ }
+/// fn deliver<S: Session>(
+///     session: &mut S,
+///     now: Instant,
+///     input: Input<'_>,
+///     mut send: impl FnMut(Output<'_>),
+///     mut on_event: impl FnMut(&mut S, S::Event<'_>),
+/// ) {
+///     let mut handle = |session: &mut S, input: Input<'_>| match session.handle_input(now, input) {
+///         Ok(Some(event)) => on_event(session, event),
 ///         Ok(None) => {}
 ///         Err(violation) => eprintln!("ignored: {violation}"),
-///     }
-///     while session.poll_timeout().is_some_and(|at| at <= now) {
-///         session.handle_timeout(now);
-///     }
+///     };
+///     handle(session, input);
 ///     loop {
 ///         let done = session.outputs().map(&mut send).count();
 ///         session.advance(done);
 ///         let Some(frame) = session.take_deferred() else { break };
-///         let _ = session.handle_input(now, Input::from(&frame));
+///         handle(session, Input::from(&frame));
 ///     }
+///     while session.poll_timeout().is_some_and(|at| at <= now) {
+///         if let Some(event) = session.handle_timeout(now) {
+///             on_event(session, event);
+///         }
+///     }
+///     let done = session.outputs().map(&mut send).count();
+///     session.advance(done);
 /// }
 /// ```
 pub trait Session {
@@ -368,6 +379,8 @@ pub trait Session {
 /// An application on top of a session. The transports and the simulator call it with each event.
 ///
 /// It is a trait and not a closure, because events borrow. The application may give commands at once. The unit type `()` ignores everything.
+///
+/// A hub calls it with the session locked: it must neither block nor call the hub's handle. Slow work goes to a task, by a channel.
 pub trait Handler<S: Session> {
     /// An event; `session` is free for commands.
     fn on_event(&mut self, session: &mut S, now: Instant, event: S::Event<'_>);

@@ -84,7 +84,7 @@ pub struct ClientSettings {
     /// How often HandshakeP2P is sent to a client that does not answer before the intervals become longer; so again whenever
     /// a client comes into the session. Default: 5.
     pub p2p_tries: u32,
-    /// How long it waits for an answer. Default: 500 ms.
+    /// The first interval between two HandshakeP2P. Default: 500 ms.
     pub p2p_interval: Duration,
     /// The longest interval. Default: 30 s.
     pub p2p_max_interval: Duration,
@@ -96,7 +96,7 @@ pub struct ClientSettings {
     pub max_channels: usize,
     /// Voice that may be queued for a slow server, in bytes. Default: 16 KiB.
     pub droppable_budget: usize,
-    /// What the random part of the waits before it connects again follows from, beside the name: should be random. Default: 0.
+    /// A random number, which spreads reconnections of many clients, together with the name. Default: 0.
     pub seed: u64,
 }
 
@@ -197,7 +197,8 @@ impl Backoff {
 }
 
 impl Client {
-    /// A client that will be known by `name`, which has to be its own: the original draws a random GUID where none is given.
+    /// A client that will be known by `name`, which must be unique in the session: while another client has it, the handshake stays
+    /// unanswered ([`ClientEvent::NoAnswer`], again and again). The original draws a random GUID where none is given.
     ///
     /// # Errors
     /// [`Refusal::InvalidName`] for one that [`check_name`] does not take.

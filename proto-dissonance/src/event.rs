@@ -3,7 +3,7 @@ use alloc::{borrow::Cow, boxed::Box};
 use core::{fmt, net::SocketAddr};
 use voxwire_core::{Instant, NameError, PeerId};
 
-/// How far a connection is, of a client or of one of a server's.
+/// How far a connection is, seen from either side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SessionState {
     /// No connection.
@@ -54,15 +54,15 @@ pub enum ClientCommand<'a> {
         /// Its name.
         room: &'a str,
     },
-    /// Speak to a client from the next [`Say`](Self::Say) on; or change how.
+    /// Open a channel to a client or a room, from the next [`Say`](Self::Say) on; or change how it speaks.
     Open {
         /// To whom.
         to: Target<'a>,
         /// How.
         as_: Speech,
     },
-    /// Stop speaking to a client: the next [`Say`](Self::Say) is the last one for them. Without one more they take the
-    /// speech for ended only after 1.5 s.
+    /// Close a channel: the next [`Say`](Self::Say) is its last frame. Without one more its listeners take the speech for ended only
+    /// after their [`speech_timeout`](crate::ClientSettings::speech_timeout).
     Close {
         /// To whom.
         to: Target<'a>,
@@ -70,17 +70,19 @@ pub enum ClientCommand<'a> {
     /// Send one frame of encoded audio to every client that a channel is open to. Nothing is sent while no client listens. The
     /// slice is free afterwards.
     Say {
-        /// One frame, as the codec settings say; at most about 990 bytes.
+        /// One frame, as the codec settings say; at most 996 bytes, less 4 for each open channel.
         frame: &'a [u8],
     },
-    /// Send text.
+    /// Send text by the server. We need not listen to the room. If no other client does, nothing is sent, and that is no error.
     Text {
         /// To whom.
         to: Target<'a>,
         /// What.
         text: &'a str,
     },
-    /// Try to reach another client directly, where it is known how. Voice goes there directly once it has answered.
+    /// Ask the driver for a connection that carries datagrams to another client: [`Output::Dial`](voxwire_core::Output::Dial). Voice goes
+    /// there directly once it has answered. For drivers of your own: `voxwire-transport` dials by TCP. There
+    /// `DirectSettings` has the addresses of other clients.
     Reach {
         /// Host name or address.
         host: &'a str,
@@ -122,7 +124,7 @@ pub enum ClientEvent<'a> {
         /// The session's number.
         session: u32,
     },
-    /// The handshake was not answered for two seconds, and is asked for again: the server is slow, or does not let us in,
+    /// The handshake was not answered for [`handshake_interval`](crate::ClientSettings::handshake_interval), and is asked for again: the server is slow, or does not let us in,
     /// perhaps because a client has our name.
     NoAnswer {
         /// How often it has been asked for.
@@ -163,7 +165,8 @@ pub enum ClientEvent<'a> {
         /// Starts.
         joined: bool,
     },
-    /// The server has moved us: we listen to a room, or do not any more, that we did not ask for.
+    /// We listen to other rooms than we asked for: the server moved us, or (`joined` is false) refused a
+    /// [`Join`](ClientCommand::Join). The protocol has no reason for it.
     Moved {
         /// Which.
         room: Box<str>,
@@ -300,8 +303,8 @@ pub enum ServerCommand<'a> {
         /// Whom.
         client: ClientId,
     },
-    /// Hand on no voice, or no text, of a client. One whose voice is muted is introduced to no client; what it sends to those whose
-    /// address it was given by its user does not come by here.
+    /// Hand on no voice, or no text, of a client. One whose voice is muted is introduced to no client. Paths that its user configured by
+    /// address bypass the server, and are not muted.
     Mute {
         /// Whose.
         client: ClientId,
@@ -310,8 +313,8 @@ pub enum ServerCommand<'a> {
         /// No text.
         text: bool,
     },
-    /// Change, for every client, which rooms a client listens to. Our own clients follow; others go on playing what they
-    /// joined themselves, but are not sent it any more.
+    /// Change, for every client, which rooms a client listens to. A client of this crate follows. An original client does not: it neither
+    /// plays `to` nor notices that `from` goes silent.
     Move {
         /// Whom.
         client: ClientId,

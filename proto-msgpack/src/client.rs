@@ -93,7 +93,7 @@ pub struct ClientSettings {
     pub answer_timeout: Duration,
     /// Whether, and how, to connect again. Default: after 500 ms at first, and 30 s at most.
     pub reconnect: Option<Reconnect>,
-    /// What the random part of the waits before that follows from, beside the user's name: should be random. Default: 0.
+    /// A random number, which spreads reconnections of many clients, together with the user's name. Default: 0.
     pub seed: u64,
     /// Requests in work at a time. Default: 64.
     pub max_requests: usize,

@@ -50,6 +50,9 @@ impl Hub {
     /// # Errors
     /// [`Error::WrongListener`] for a listener that cannot carry the session's frames. [`Error::Io`] where QUIC does not take the times of
     /// `settings`. Nothing is served then, and all listeners are closed.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime, or in one without time (`Builder::enable_all`).
     pub fn spawn<S, H>(
         mut listeners: Vec<Listener>,
         session: S,
@@ -107,7 +110,8 @@ pub struct Handle<S: Session> {
 }
 
 impl<S: Session> Handle<S> {
-    /// Runs `f` with the session locked, then carries out the session's outputs. Keep it short: all connections wait meanwhile.
+    /// Runs `f` with the session locked, then carries out the session's outputs. Keep it short: all connections wait meanwhile. A
+    /// [`Handler`](voxwire_core::Handler) runs with the session locked, too: it must not call this, or it waits for itself for ever.
     pub fn call<R>(&self, f: impl FnOnce(&mut S, Instant) -> R) -> R {
         self.shared.call(f)
     }
@@ -151,7 +155,8 @@ impl<S: Session> Handle<S> {
     }
 
     /// Ends the hub. It accepts no more connections, and the session says goodbye. This waits until everything is written and every connection
-    /// is closed, but for no longer than `deadline`. Then the remaining connections are cut off.
+    /// is closed, but for no longer than `deadline`. Then the remaining connections are cut off. To clients that connect again by themselves
+    /// (Dissonance, msgpack) a drain is a restart of the server.
     ///
     /// Connections that have not finished a handshake are reset at once. They do not count in [`Drained::told`], nor do those that have not
     /// logged in ([`Session::evictable`]).

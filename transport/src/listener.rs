@@ -70,7 +70,10 @@ impl Listener {
     /// Binds `address`; port 0 takes any free port. An IPv6 wildcard also serves IPv4 where the system's default says so.
     ///
     /// # Errors
-    /// The system's: the port is in use, the address is not ours, permission is lacking. Also outside a tokio runtime.
+    /// The system's: the port is in use, the address is not ours, permission is lacking.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime, or in one without I/O (`Builder::enable_all`). So do all that bind.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         // Otherwise a restarted server waits a minute for its port. (On Windows the option means something else.)
@@ -250,7 +253,8 @@ impl Listener {
         }
     }
 
-    /// The same socket, for TLS only.
+    /// The same listener, with TLS on its TCP side. **Frames by UDP stay in the clear**: take [`bind_tcp_units`](Self::bind_tcp_units) or QUIC to
+    /// encrypt all.
     ///
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for plain UDP, and for QUIC, which has TLS of its own.

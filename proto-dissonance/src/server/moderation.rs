@@ -180,8 +180,8 @@ impl Moderation for Server {
         }
         let client = self.client_of(peer).ok_or(Refusal::UnknownPeer)?;
         if !self.rooms_of(client).any(|listened| Some(listened) == from) {
-            let (state, command) = ("it does not listen to that room", "move a client");
-            return Err(Refusal::Unexpected { state, command });
+            let state = if from.is_some() { "it does not listen to that room" } else { "no room is named" };
+            return Err(Refusal::Unexpected { state, command: "move a client" });
         }
         self.change_rooms(client, from, None)
     }

@@ -14,7 +14,7 @@ pub(super) const WRITE_BATCH: usize = 64 * 1024;
 /// While over the total, a connection that is not blocked does not pay up to so many bytes queued.
 const OWN_SHARE: usize = 64 * 1024;
 /// Only connections with more bytes queued than this may be closed to make room while over the total. A blocked one may be closed as well if
-/// it holds more memory than half of an even share of the total ([`Load::may_be_closed`]).
+/// it holds more memory than half of an even share of the total, at most this ([`Load::may_be_closed`]).
 pub(super) const FAIR_SHARE: usize = 4 * 1024;
 /// Bytes of droppable frames that may be queued for a peer that is not slow. A larger budget of the session counts instead.
 const BURST: usize = 1024 * 1024;
@@ -41,12 +41,12 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// How many bytes of droppable frames may be queued where the session's budget is smaller.
+    /// The least budget of droppable frames, in bytes.
     pub(super) const fn burst(&self) -> usize {
         if self.slow { 0 } else { BURST }
     }
 
-    /// Whether any new frame drops the droppable frames that are queued, which have `droppable` bytes.
+    /// Whether a new frame drops the droppable frames that are queued, which have `droppable` bytes. The new one is queued.
     pub(super) const fn drops_queued(&self, droppable: usize) -> bool {
         self.writes_large() && droppable > WRITE_BATCH
     }
@@ -56,7 +56,7 @@ impl Load {
         lane == Lane::Reliable && self.pays(len)
     }
 
-    /// Whether a frame of `len` bytes is dropped, together with all droppable frames that are queued.
+    /// Whether a frame of `len` bytes is not queued, and drops all droppable frames that are.
     pub(super) fn drops(&self, lane: Lane, len: usize) -> bool {
         lane == Lane::Droppable && (self.pays(len) || self.writes_large() && len > WRITE_BATCH)
     }
@@ -77,7 +77,7 @@ impl Load {
     }
 
     /// Whether the connection may be closed to make room for others. `held` is the memory that it holds: many small frames take far more memory
-    /// than they have bytes. `little` is half of an even share of the total.
+    /// than they have bytes. `little` is half of an even share of the total, 4 KiB at most.
     pub(super) const fn may_be_closed(&self, held: usize, little: usize) -> bool {
         self.queued > FAIR_SHARE || self.blocked && held > little
     }

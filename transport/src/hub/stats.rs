@@ -31,9 +31,10 @@ pub struct HubStats {
     pub refused: u64,
     /// Those of them that were refused because of `max_per_address`.
     pub refused_per_address: u64,
-    /// Connections closed for a broken stream: bad lengths, frames that took too long, TLS that failed.
+    /// Connections closed for a broken stream: bad lengths, frames that took too long, TLS that failed, answers or last frames that were not
+    /// taken.
     pub broken: u64,
-    /// Connections closed because their peer did not take what was queued for it.
+    /// Connections closed because their peer did not take what was queued for it, or to make room over `max_queued_total`.
     pub too_slow: u64,
     /// Droppable frames dropped: from queues of slow connections, datagrams beyond a rate, datagrams that the system did not take.
     pub dropped_frames: u64,

@@ -12,15 +12,16 @@ use voxwire_core::Instant;
 /// - While bytes are queued, the timeout is extended whenever the peer takes some of them.
 /// - Once nothing has been queued for as long as `unacknowledged`, the timeout is restored. A peer that takes 8 kB/s has emptied the system's
 ///   buffers (some 115 KB) by then.
-/// - A peer that vanishes while the timeout is extended is reset at the next retransmission. The time to that has at most doubled: 28 s.
+/// - A peer that vanishes while the timeout is extended is reset at the next retransmission. Retransmissions come at growing intervals: the next one is 28 s
+///   away at most.
 /// - If the system's buffers fill up before that, it is reset 16 s later: within 30 s.
 #[derive(Debug)]
 pub(super) struct WriteStall {
     /// Since when bytes are queued.
     since: Instant,
-    /// Since when the peer has taken none of them; `None` while it takes some.
+    /// When the peer took some of them last, or when they began to wait; `None` while nothing is queued.
     untaken_since: Option<Instant>,
-    /// The last sweep found that this was too long ago.
+    /// The last sweep found the peer stuck.
     was_stuck: bool,
     /// When the system's timeout was extended last.
     extended_at: Option<Instant>,

@@ -124,9 +124,10 @@ async fn protocols(State(control): Shared) -> Answer {
     let all = control.services().iter().filter_map(|service| Some((service, service.moderator()?)));
     let all = all.map(|(service, moderator)| {
         let lacks = |ability| moderator.lacks(ability);
-        let can = Ability::ALL.into_iter().filter(|ability| lacks(*ability).is_none());
+        let can = Ability::ALL.iter().copied().filter(|ability| lacks(*ability).is_none());
         let can: Vec<&str> = can.map(Ability::as_str).collect();
-        let cannot = Ability::ALL.into_iter().filter_map(|ability| Some((ability.as_str(), lacks(ability)?)));
+        let cannot =
+            Ability::ALL.iter().copied().filter_map(|ability| Some((ability.as_str(), lacks(ability)?)));
         let cannot: Vec<Value> = cannot.map(|(what, why)| json!({ "what": what, "why": why })).collect();
         let clients = moderator.members(0, 0).total;
         json!({ "name": service.protocol(), "clients": clients, "can": can, "cannot": cannot })

@@ -197,11 +197,11 @@ impl<S: Moderation<Framing: Send> + Send + 'static> Moderator for Handle<S> {
 
     fn move_client(&self, whom: &Whom, from: Option<&str>, to: Option<&str>) -> Result<usize, Failure> {
         self.call(|session, now| {
-            needs(session, to.is_some(), Ability::Enter)?;
-            needs(session, from.is_some() || to.is_none(), Ability::Leave)?;
             if from.is_none() && to.is_none() {
                 return Err(Failure::Invalid("from, the room to leave, expected".into()));
             }
+            needs(session, to.is_some(), Ability::Enter)?;
+            needs(session, from.is_some(), Ability::Leave)?;
             on_each(session, whom, |session, peer| session.move_client(now, peer, from, to))
         })
     }
