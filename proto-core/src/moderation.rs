@@ -5,9 +5,8 @@ use alloc::vec::Vec;
 use core::{fmt, net::SocketAddr};
 use thiserror::Error;
 
-/// What an operator can decide about clients, where the protocol has it.
+/// What an operator can decide about clients, where the protocol has it. Every protocol answers for each: a new one needs a new version of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
 pub enum Ability {
     /// Not to hand on a client's voice.
     MuteVoice,
@@ -75,7 +74,6 @@ pub struct Unsupported {
 
 /// What an event says about a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum MemberChange {
     /// It may be a client now, or have another name: [`Moderation::member`] tells.
     Changed(PeerId),
