@@ -152,3 +152,66 @@ fn m_07_the_login_that_was_lost_is_worth_nothing_after_its_time() {
         assert!(!server.is_online(b"ann"));
     });
 }
+
+/// M-07: a connection that is gone is sent nothing while what it asked before has its turn, whether its log-in was its own or is taken up by
+/// one of those requests. Messages for its user are kept.
+#[test]
+fn m_07_nothing_is_sent_to_a_connection_that_is_gone_while_its_requests_are_done() {
+    let tokens = ["00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"];
+    let sent = |server: &mut voxwire_msgpack::Server, peer: PeerId| {
+        server.outputs().filter(|output| matches!(output, Output::Send { to, .. } if *to == peer)).count()
+    };
+    let to_herself = voxwire_msgpack::ClientMessage::Whisper {
+        username: "ann".into(),
+        token: tokens[0].into(),
+        recipient: "ann".into(),
+        content: "note".into(),
+    };
+    let register = voxwire_msgpack::ClientMessage::Register { username: "eve".into(), password: "p".into() };
+    let samples = [5_i16; 10];
+    let audio = voxwire_msgpack::ClientMessage::CallData {
+        username: "bob".into(),
+        token: tokens[1].into(),
+        group_name: "room".into(),
+        samples: samples[..].into(),
+    };
+    let bytes = |message: &voxwire_msgpack::ClientMessage<'_>| {
+        let mut body = Vec::new();
+        voxwire_core::Message::encode(message, &voxwire_msgpack::Wire::SERVER, &mut body).unwrap();
+        body
+    };
+    for taken_up in [false, true] {
+        let mut hall = Harness::safe();
+        hall.call_of_two();
+        hall.office(|server, _, now| {
+            let [ann, bob] = ["ann", "bob"].map(|name| server.connections(name.as_bytes())[0]);
+            let mut peer = ann;
+            if taken_up {
+                server.handle_input(now, Input::Closed { peer }).unwrap();
+                peer = PeerId { slot: 50, generation: 0 };
+                let (via, from) = (voxwire_core::Via::Accepted, Some(hall_address(1)));
+                server.handle_input(now, Input::Opened { peer, via, from }).unwrap();
+            }
+            // The first is in work, and the second waits for it.
+            for message in [&register, &to_herself] {
+                let bytes = bytes(message);
+                server.handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes: &bytes }).unwrap();
+            }
+            assert!(server.handle_input(now, Input::Closed { peer }).unwrap().is_none(), "something is left");
+            let before = sent(server, peer);
+            server.receive(now, bob, audio).unwrap();
+            let deferred = server.take_deferred().unwrap();
+            let event = format!("{:?}", server.handle_input(now, Input::from(&deferred)).unwrap());
+            assert!(event.starts_with("Some(Keeping"), "{event}");
+            server.receive(now, bob, audio).unwrap();
+            assert_eq!(sent(server, peer), before);
+            // The log-in waits for the user's next connection, with its call.
+            while server.take_deferred().is_some() {}
+            let (next, via) = (PeerId { slot: 51, generation: 0 }, voxwire_core::Via::Accepted);
+            server.handle_input(now, Input::Opened { peer: next, via, from: Some(hall_address(1)) }).unwrap();
+            server.receive(now, next, to_herself).unwrap();
+            assert_eq!(server.connections(b"ann"), [next]);
+            assert_eq!(server.in_calls(), 2);
+        });
+    }
+}

@@ -275,6 +275,10 @@ impl Server {
         if let Some(call) = lost.call.filter(|_| !requests_only) {
             self.take_part(peer, &call);
         }
+        if self.peers.get(peer).is_some_and(|state| state.gone.is_some()) {
+            // A request that came in before its connection went: what others send the user is kept.
+            self.users.remove(&self.users.key(username.0), peer);
+        }
         self.later.push_back(ServerEvent::Resumed { peer, lost: before, received: lost.received });
         true
     }
