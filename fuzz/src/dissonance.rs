@@ -139,7 +139,7 @@ fn server(mut script: Script<'_>) {
             (7, _) => server.shutdown(driver.now),
             (_, Some(peer)) => {
                 let bytes = packet(&mut script, session);
-                let _ = driver.frame(&mut server, peer, &bytes);
+                let _ = driver.frame(&mut server, peer, Lane::Reliable, &bytes);
             }
             _ => {}
         }

@@ -3,7 +3,7 @@
 use crate::Script;
 use core::net::SocketAddr;
 use core::time::Duration;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use voxwire_core::testing::law_timers;
 use voxwire_core::{Input, Instant, Lane, Output, PeerId, PeerIds, Session, Via};
 
@@ -19,14 +19,23 @@ pub struct Driver {
     pub alive: Vec<PeerId>,
     /// Whether outputs are taken after each step.
     pub drains: bool,
+    /// The first three bytes of the addresses from which [`Driver::step`] has peers connect.
+    pub network: [u8; 3],
     ids: PeerIds,
-    /// The peers that have gone since outputs were taken: what waited may be for them.
-    gone: BTreeSet<PeerId>,
+    /// The peers that have disconnected, each with the number of outputs that waited then: those may be for it, and no later ones.
+    gone: BTreeMap<PeerId, usize>,
 }
 
 impl Default for Driver {
     fn default() -> Self {
-        Self { now: START, alive: Vec::new(), drains: true, ids: PeerIds::new(), gone: BTreeSet::new() }
+        Self {
+            now: START,
+            alive: Vec::new(),
+            drains: true,
+            network: [10, 0, 0],
+            ids: PeerIds::new(),
+            gone: BTreeMap::new(),
+        }
     }
 }
 
@@ -61,7 +70,7 @@ impl Driver {
         peer: PeerId,
     ) -> Result<Option<S::Event<'a>>, S::Violation> {
         self.forget(peer);
-        self.gone.insert(peer);
+        self.gone.insert(peer, session.outputs().count());
         session.handle_input(self.now, Input::Closed { peer })
     }
 
@@ -78,7 +87,7 @@ impl Driver {
         assert_eq!(established(session), were, "an established peer was closed");
     }
 
-    /// A frame comes in on the reliable lane.
+    /// A frame comes in.
     ///
     /// # Errors
     /// The session's.
@@ -86,9 +95,10 @@ impl Driver {
         &self,
         session: &mut S,
         peer: PeerId,
+        lane: Lane,
         bytes: &'a [u8],
     ) -> Result<Option<S::Event<'a>>, S::Violation> {
-        session.handle_input(self.now, Input::Frame { peer, lane: Lane::Reliable, bytes })
+        session.handle_input(self.now, Input::Frame { peer, lane, bytes })
     }
 
     /// The application commands: [`command`].
@@ -105,7 +115,7 @@ impl Driver {
     }
 
     /// What happens to any server, by the lower half of an operation: 0 and 1 a peer connects, 2 one disconnects, or the driver needs a
-    /// place (where `established` counts whom that may not cost theirs), 3 any bytes come in, 4 `unit` passes up to 255 times. False
+    /// place (where `established` counts whom that may not cost theirs), 3 any bytes come in on the reliable lane, 4 `unit` passes up to 255 times. False
     /// for any other operation, or one that names a peer that is not there.
     pub fn step<S: Session>(
         &mut self,
@@ -117,14 +127,19 @@ impl Driver {
     ) -> bool {
         match (operation % 16, self.peer(operation)) {
             (0 | 1, _) => {
-                let from = Some(([10, 0, 0, operation >> 6], 1).into());
-                let _ = self.open(session, Via::Accepted, from);
+                let [a, b, c] = self.network;
+                let _ = self.open(session, Via::Accepted, Some(([a, b, c, operation >> 6], 1).into()));
             }
-            (2, Some(peer)) => drop(self.close(session, peer)),
+            (2, Some(peer)) => {
+                // Where outputs wait, the session may have closed it before.
+                let known = !closing(session).contains(&peer);
+                let result = self.close(session, peer);
+                assert!(result.is_ok() || !known, "a peer that is there can go: {result:?}");
+            }
             (2, None) => self.evict(session, 0, established),
             (3, Some(peer)) => {
                 let len = usize::from(script.byte());
-                let _ = self.frame(session, peer, script.bytes(len));
+                let _ = self.frame(session, peer, Lane::Reliable, script.bytes(len));
             }
             (4, _) => self.pass(unit.saturating_mul(script.byte().into())),
             _ => return false,
@@ -137,8 +152,8 @@ impl Driver {
         law_timers(session, self.now, seen);
     }
 
-    /// Obeys all outputs: frames go to peers that are there, or were when they were queued; no peer is closed twice, and none gets a frame
-    /// behind its close. `seen` gets each.
+    /// Obeys all outputs. Frames go to peers that are there, or were when the frame was queued; none is behind the peer's close. A close is of a
+    /// peer that is there, or has gone since outputs were taken, and no second one. `seen` gets each output.
     pub fn obey<S: Session>(&mut self, session: &mut S, seen: impl FnMut(Output<'_>)) {
         let all = session.outputs().count();
         self.obey_first(session, all, seen);
@@ -154,18 +169,24 @@ impl Driver {
 
     fn obey_first<S: Session>(&mut self, session: &mut S, first: usize, mut seen: impl FnMut(Output<'_>)) {
         let mut closed = BTreeSet::new();
-        for output in session.outputs().take(first) {
+        for (index, output) in session.outputs().take(first).enumerate() {
             match output {
-                Output::Send { to, .. } => {
-                    assert!(!closed.contains(&to), "a frame behind a close");
-                    assert!(self.alive.contains(&to) || self.gone.contains(&to), "a frame for nobody");
+                Output::Send { to: peer, .. } | Output::Validate { peer } => {
+                    assert!(!closed.contains(&peer), "behind a close: {output:?}");
+                    let in_time = self.gone.get(&peer).is_some_and(|&waited| index < waited);
+                    assert!(in_time || self.alive.contains(&peer), "for nobody: {output:?}");
                 }
-                Output::Close { peer } => assert!(closed.insert(peer), "closed twice"),
+                Output::Close { peer } => {
+                    assert!(closed.insert(peer), "closed twice: {output:?}");
+                    let known = self.gone.contains_key(&peer) || self.alive.contains(&peer);
+                    assert!(known, "for nobody: {output:?}");
+                }
                 _ => {}
             }
             seen(output);
         }
         session.advance(first);
+        self.gone.values_mut().for_each(|waited| *waited = waited.saturating_sub(first));
         closed.into_iter().for_each(|peer| self.forget(peer));
     }
 
@@ -192,4 +213,86 @@ fn closing(session: &mut impl Session) -> Vec<PeerId> {
         _ => None,
     });
     closed.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::convert::Infallible;
+    use voxwire_core::{Datagram, EncodeError, Outbox};
+    use voxwire_echo::Packet;
+
+    /// Answers its peers, and the one that leaves as well, if it is told so.
+    struct Careless {
+        answers_gone: bool,
+        outbox: Outbox,
+    }
+
+    impl Session for Careless {
+        type Framing = Datagram;
+        type Command<'a> = Infallible;
+        type Event<'a> = Infallible;
+        type Violation = EncodeError;
+        type Refusal = Infallible;
+
+        fn framing(&self) -> Datagram {
+            Datagram { max: 1000 }
+        }
+
+        fn handle_input<'a>(
+            &mut self,
+            _: Instant,
+            input: Input<'a>,
+        ) -> Result<Option<Infallible>, EncodeError> {
+            let to = match input {
+                Input::Frame { peer, .. } => Some(peer),
+                Input::Closed { peer } => Some(peer).filter(|_| self.answers_gone),
+                _ => None,
+            };
+            let packet = Packet { answer: true, sequence: 0, payload: b"" };
+            self.outbox.send(to, Lane::Reliable, &packet, &()).map(|_| None)
+        }
+
+        fn handle_command(&mut self, _: Instant, command: Infallible) -> Result<(), Infallible> {
+            match command {}
+        }
+
+        fn handle_timeout<'a>(&mut self, _: Instant) -> Option<Self::Event<'a>> {
+            None
+        }
+
+        fn poll_timeout(&self) -> Option<Instant> {
+            None
+        }
+
+        fn outbox(&mut self) -> &mut Outbox {
+            &mut self.outbox
+        }
+
+        fn shutdown(&mut self, _: Instant) {}
+    }
+
+    /// A peer connects, asks, and disconnects before the outputs are taken.
+    fn ask_and_leave(answers_gone: bool) {
+        let (mut session, mut driver) =
+            (Careless { answers_gone, outbox: Outbox::new(1000) }, Driver::default());
+        driver.open(&mut session, Via::Accepted, None).expect("connected");
+        let peer = driver.alive[0];
+        driver.frame(&mut session, peer, Lane::Reliable, b"?").expect("answered");
+        driver.close(&mut session, peer).expect("closed");
+        let mut frames = 0;
+        driver.obey(&mut session, |_| frames += 1);
+        assert_eq!(frames, 1);
+    }
+
+    #[test]
+    fn a_frame_may_wait_for_a_peer_that_leaves() {
+        ask_and_leave(false);
+    }
+
+    #[test]
+    #[should_panic(expected = "for nobody: Send")]
+    fn no_frame_is_queued_for_a_peer_that_has_left() {
+        ask_and_leave(true);
+    }
 }

@@ -90,7 +90,7 @@ impl Office {
         if self.paused.get(&peer).is_some_and(|until| *until > self.driver.now) {
             return;
         }
-        let result = self.driver.frame(server, peer, bytes);
+        let result = self.driver.frame(server, peer, Lane::Reliable, bytes);
         if let Ok(Some(event)) = &result {
             self.tickets.extend(event.ticket());
         }

@@ -2,7 +2,7 @@ use crate::{Driver, Script};
 use core::time::Duration;
 use std::collections::BTreeSet;
 use voxwire_core::testing::{chop, law_frame};
-use voxwire_core::{DialId, Input, Limits, ListenId, Message, Output, PeerId, Session, Via};
+use voxwire_core::{DialId, Input, Lane, Limits, ListenId, Message, Output, PeerId, Session, Via};
 use voxwire_opcode::{
     CLIENT_LIMITS, CallId, CallRequest, Client, ClientCommand, ClientSettings, Packet, RelayAddress, Server,
     ServerCommand, ServerSettings, Text, Wire,
@@ -97,7 +97,7 @@ impl Calls {
             }
             (8.., Some(peer)) => {
                 let bytes = packet(script);
-                let _ = self.driver.frame(session, peer, &bytes);
+                let _ = self.driver.frame(session, peer, Lane::Reliable, &bytes);
             }
             _ => return false,
         }
