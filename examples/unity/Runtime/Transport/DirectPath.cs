@@ -317,6 +317,7 @@ namespace Voxwire.Transport
         internal void Clear()
         {
             Count = 0;
+            first = 0;
         }
     }
 

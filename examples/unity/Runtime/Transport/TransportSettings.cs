@@ -26,7 +26,8 @@ namespace Voxwire.Transport
 
         /// <summary>
         /// Whether other players may be reached directly. The server then tells this client's address to other clients that ask for it, and
-        /// their addresses to this client.
+        /// their addresses to this client. On each of at most 32 paths up to 64 reliable packets wait for their acks. Each takes up to MaxPacket
+        /// bytes of memory, from the first time that so many wait.
         /// </summary>
         public bool Direct;
 
