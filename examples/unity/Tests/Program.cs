@@ -21,13 +21,15 @@ namespace Voxwire.Tests
                     return EndTests.Leaks(rest);
                 case "races":
                     return EndTests.Races(rest);
+                case "direct":
+                    return DirectTests.Run(rest[0]);
                 case "codec":
                     return CodecTests.Run();
                 case "vectors":
                     return VectorTests.Run(rest[0]);
                 default:
                     Console.Error.WriteLine("usage: player NAME [host=HOST] [port=PORT] [token=TOKEN] [no-udp] .. | adapter NAME PORT TOKEN [direct]");
-                    Console.Error.WriteLine("  | transport [SETTING] .. | leaks COUNT [SETTING] .. | races [SETTING] .. | codec | vectors FILE");
+                    Console.Error.WriteLine("  | transport [SETTING] .. | leaks COUNT [SETTING] .. | races [SETTING] .. | direct WAY | codec | vectors FILE");
                     return 2;
             }
         }

@@ -1,8 +1,11 @@
 //! What the client allocates, and that it does not grow.
 
 use crate::game::Game;
+use crate::kit::temporary;
+use crate::mono;
 use crate::players::CSharp;
 use core::time::Duration;
+use std::process::Command;
 
 /// D-19: once it is warm, no thread of the client allocates anything for voice, either way.
 #[test]
@@ -52,6 +55,18 @@ fn d_19_a_direct_path_allocates_nothing() {
         }
     }
     panic!("{measured:#?}");
+}
+
+/// D-19: the system's `recvfrom` is used where it shows who has sent a datagram, and never with IL2CPP, whose handles are no descriptors.
+#[test]
+fn d_19_the_sender_of_a_datagram_is_asked_for_where_that_is_safe() {
+    let Some(tests) = mono::tests() else { return };
+    let il2cpp = temporary("d19-il2cpp.exe");
+    mono::compile_tests(&il2cpp, "-d:ENABLE_IL2CPP");
+    for (program, way) in [(tests, "System"), (&il2cpp, "Runtime")] {
+        let output = Command::new("mono").arg(program).args(["direct", way]).output().unwrap();
+        assert!(output.status.success(), "{way}: {output:?}");
+    }
 }
 
 /// Ann and Ben in C#, whose voice goes directly.

@@ -38,10 +38,17 @@ fn build() -> Option<PathBuf> {
     // Several test programs build it, perhaps at the same time.
     let name = format!("{}.exe", std::env::current_exe().unwrap().file_stem().unwrap().to_str().unwrap());
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    compile_tests(&out, "");
+    Some(out)
+}
+
+/// Compiles the program, with further options.
+#[track_caller]
+pub fn compile_tests(out: &Path, more: &str) {
     let sources = FOLDERS.map(|folder| format!("{folder}/*.cs"));
     let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
-    compile(&out.display().to_string(), "exe -main:Voxwire.Tests.Program", &sources, &[]);
-    Some(out)
+    let target = format!("exe -main:Voxwire.Tests.Program {more}");
+    compile(&out.display().to_string(), target.trim_end(), &sources, &[]);
 }
 
 /// Compiles sources of the package, as C# 7.2: what Unity 2021.3 and Mono 6.8 both compile.

@@ -14,10 +14,12 @@ namespace Voxwire.Transport
         private readonly DatagramAddress server;
         private readonly DatagramAddress from;
         private readonly byte[] sender = new byte[SystemReceive.AddressLength];
-        private Way way;
+        private readonly Func<Socket, byte[], int, byte[], int> receive;
 
-        internal DatagramSocket(IPEndPoint server, bool forPaths)
+        /// <summary>For tests, <paramref name="receive"/> may stand for <see cref="SystemReceive.From"/>.</summary>
+        internal DatagramSocket(IPEndPoint server, bool forPaths, Func<Socket, byte[], int, byte[], int> receive = null)
         {
+            this.receive = receive ?? SystemReceive.From;
             this.server = new DatagramAddress(server);
             from = new DatagramAddress(server);
             socket = new Socket(server.AddressFamily, SocketType.Dgram, ProtocolType.Udp);
@@ -32,6 +34,9 @@ namespace Voxwire.Transport
                 throw;
             }
         }
+
+        /// <summary>How the sender of a datagram is learnt.</summary>
+        internal Way Way { get; private set; }
 
         internal AddressFamily Family
         {
@@ -135,20 +140,23 @@ namespace Voxwire.Transport
                 error = SocketError.WouldBlock;
                 return -1;
             }
-            if (way == Way.System)
+            if (Way == Way.System)
             {
-                var length = SystemReceive.From(socket, to, 0, sender);
+                var length = receive(socket, to, 0, sender);
                 error = length < 0 ? SocketError.SocketError : SocketError.Success;
                 from.Set(sender);
                 return length;
             }
             try
             {
-                var isSeen = way == Way.Unknown && CanPeek(to);
+                var isSeen = Way == Way.Unknown && Peek(to);
                 EndPoint source = from;
                 error = SocketError.Success;
                 var length = socket.ReceiveFrom(to, 0, to.Length, SocketFlags.None, ref source);
-                way = isSeen && from.IsSame(sender) ? Way.System : Way.Runtime;
+                if (isSeen)
+                {
+                    Way = from.IsSame(sender) ? Way.System : Way.Runtime;
+                }
                 return length;
             }
             catch (SocketException refused)
@@ -158,16 +166,17 @@ namespace Voxwire.Transport
             }
         }
 
-        /// <summary>Whether the system's own function is there, and shows who has sent the datagram that waits.</summary>
-        private bool CanPeek(byte[] to)
+        /// <summary>Whether the system's own function shows who has sent the datagram that waits. False: this datagram decides nothing.</summary>
+        private bool Peek(byte[] to)
         {
             try
             {
-                return SystemReceive.From(socket, to, SystemReceive.Peek, sender) >= 0;
+                return receive(socket, to, SystemReceive.Peek, sender) >= 0;
             }
             catch (Exception)
             {
                 // Another system, or one where no function may be looked for: the runtime's way is slower, and just as good.
+                Way = Way.Runtime;
                 return false;
             }
         }
@@ -190,7 +199,7 @@ namespace Voxwire.Transport
     /// <summary>How to learn who has sent a datagram.</summary>
     internal enum Way
     {
-        /// <summary>The first datagram is taken both ways, and decides.</summary>
+        /// <summary>The next datagram is looked at both ways. The first one that the system shows decides.</summary>
         Unknown,
 
         /// <summary>By <see cref="SystemReceive"/>.</summary>

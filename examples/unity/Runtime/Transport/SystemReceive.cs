@@ -16,15 +16,20 @@ namespace Voxwire.Transport
         /// <summary>Room for the address of any family.</summary>
         internal const int AddressLength = 128;
 
-#if UNITY_5_3_OR_NEWER && !UNITY_EDITOR && !UNITY_STANDALONE && !UNITY_ANDROID
+#if ENABLE_IL2CPP || (UNITY_5_3_OR_NEWER && !UNITY_EDITOR && !UNITY_STANDALONE && !UNITY_ANDROID)
         /// <summary>Takes a datagram and its sender's address, as the system writes it. Returns its length, or less than 0.</summary>
         internal static int From(Socket socket, byte[] to, int flags, byte[] address)
         {
-            // On phones of Apple and on consoles a function of the system may not be looked for by its name.
+            // With IL2CPP a socket's handle is a number in a table of the runtime: the system would take it for another descriptor. On phones
+            // of Apple and on consoles a function of the system may not be looked for by its name.
             throw new NotSupportedException();
         }
 #else
         private static readonly bool IsWindows = Environment.OSVersion.Platform == PlatformID.Win32NT;
+
+        /// <summary>MSG_DONTWAIT. Windows has none: there the socket itself does not wait.</summary>
+        private static readonly int DoNotWait =
+            RuntimeInformation.IsOSPlatform(OSPlatform.OSX) || RuntimeInformation.IsOSPlatform(OSPlatform.Create("FREEBSD")) ? 0x80 : 0x40;
 
         /// <summary>Takes a datagram and its sender's address, as the system writes it. Returns its length, or less than 0.</summary>
         internal static int From(Socket socket, byte[] to, int flags, byte[] address)
@@ -32,7 +37,7 @@ namespace Voxwire.Transport
             var room = address.Length;
             return IsWindows
                 ? FromWindows(socket.Handle, to, to.Length, flags, address, ref room)
-                : (int)FromUnix((int)socket.Handle, to, (UIntPtr)(uint)to.Length, flags, address, ref room);
+                : (int)FromUnix((int)socket.Handle, to, (UIntPtr)(uint)to.Length, flags | DoNotWait, address, ref room);
         }
 
         [DllImport("ws2_32", EntryPoint = "recvfrom")]
