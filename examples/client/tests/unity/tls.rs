@@ -8,7 +8,7 @@ use crate::raw::{Valve, fill};
 use core::time::Duration;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use std::io::{Read, Write as _};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
@@ -110,4 +110,39 @@ fn d_19_a_server_that_takes_nothing_by_tls_is_given_up() {
     ann.tell("dispose");
     ann.lines.until("ended");
     ann.quit();
+}
+
+/// D-19: what ends a connection inside TLS before the server's hello is told as it is: that server is not taken for a full one.
+#[test]
+fn d_19_what_ends_tls_before_the_hello_is_told() {
+    let Some((game, chain, _)) = signed("broken") else { return };
+    let settings = [&*format!("pin-file={}", chain.display()), "no-reconnect"];
+    let ann = CSharp::transport(game.tests, break_data(game.address), &settings, &[]);
+    let line = ann.lines.until("news").0;
+    assert!(line.starts_with("news Failed: the connection is lost ("), "{line}");
+    ann.quit();
+}
+
+/// Stands before a server, takes a client's first record of data, and answers with one that nobody can decrypt.
+fn break_data(server: SocketAddr) -> SocketAddr {
+    const DATA: u8 = 23;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut near = listener.accept().unwrap().0;
+        let mut far = TcpStream::connect(server).unwrap();
+        let (mut answers, mut client) = (far.try_clone().unwrap(), near.try_clone().unwrap());
+        thread::spawn(move || std::io::copy(&mut answers, &mut client));
+        let mut record = vec![0; 5];
+        while near.read_exact(&mut record[..5]).is_ok() {
+            record.resize(5 + usize::from(u16::from_be_bytes([record[3], record[4]])), 0);
+            near.read_exact(&mut record[5..]).unwrap();
+            if record[0] == DATA {
+                near.write_all(&[&[DATA, 3, 3, 0, 64][..], &[0x55; 64]].concat()).unwrap();
+            } else {
+                far.write_all(&record).unwrap();
+            }
+        }
+    });
+    address
 }

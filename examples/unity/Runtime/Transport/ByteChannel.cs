@@ -44,7 +44,7 @@ namespace Voxwire.Transport
             }
             if (error != SocketError.Success)
             {
-                throw new TransportException("the connection is lost (" + error + ")");
+                throw Lost(error);
             }
             return read == 0 ? -1 : read;
         }
@@ -64,7 +64,7 @@ namespace Voxwire.Transport
                 }
                 if (error != SocketError.Success)
                 {
-                    throw new TransportException("the connection is lost (" + error + ")");
+                    throw Lost(error);
                 }
                 written += taken;
             }
@@ -92,6 +92,14 @@ namespace Voxwire.Transport
                 // The same.
             }
             socket.Close();
+        }
+
+        private static TransportException Lost(SocketError error)
+        {
+            return new TransportException("the connection is lost (" + error + ")")
+            {
+                IsClosed = error == SocketError.ConnectionReset || error == SocketError.ConnectionAborted || error == SocketError.Shutdown,
+            };
         }
     }
 }

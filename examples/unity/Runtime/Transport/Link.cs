@@ -199,14 +199,24 @@ namespace Voxwire.Transport
         /// <summary>Sends the hello and reads its answer, as far as that goes. Returns what <see cref="Receive"/> returns.</summary>
         private int Exchange()
         {
+            // A server that is full resets the connection, since it has not read the hello.
+            var isClosed = false;
             try
             {
                 WriteOutput(clock.ElapsedMilliseconds);
-                return Receive();
             }
-            catch (TransportException)
+            catch (TransportException error) when (error.IsClosed)
             {
-                // A server that is full resets the connection, since it has not read the hello.
+                // What it said before may still be there.
+                isClosed = true;
+            }
+            try
+            {
+                var read = Receive();
+                return read == 0 && isClosed ? -1 : read;
+            }
+            catch (TransportException error) when (error.IsClosed)
+            {
                 return -1;
             }
         }

@@ -46,7 +46,7 @@ namespace Voxwire.Transport
             {
                 // What else systems throw here, besides AuthenticationException and IOException, is written nowhere.
                 socket.Close();
-                stream.Dispose();
+                DisposeStream();
                 var words = error as TransportException;
                 throw words ?? new TransportException(certificates.Refusal ?? "TLS failed: " + Innermost(error));
             }
@@ -162,6 +162,11 @@ namespace Voxwire.Transport
                     Monitor.Wait(gate);
                 }
             }
+            DisposeStream();
+        }
+
+        private void DisposeStream()
+        {
             try
             {
                 stream.Dispose();

@@ -108,6 +108,9 @@ namespace Voxwire.Transport
         /// <summary>Whether it is useless to try again.</summary>
         internal readonly bool IsFinal;
 
+        /// <summary>Whether the server has ended or reset a connection without TLS.</summary>
+        internal bool IsClosed;
+
         internal TransportException(string words, bool isFinal = false) : base(words)
         {
             IsFinal = isFinal;
