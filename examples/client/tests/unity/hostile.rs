@@ -111,7 +111,7 @@ impl Server {
         }
         let next = next(&path, client);
         assert!(next == ack(&EPOCH, 1) || next == answer, "{next:?}");
-        let (_, before) = ann.lines.until("voice for  goes directly");
+        let (_, before) = ann.lines.until("voice for client 5 goes directly");
         assert!(!before.iter().any(|line| line.contains("goes directly")), "{before:?}");
         assert!(ann.lines.within(Duration::from_millis(300)).is_empty());
     }

@@ -120,7 +120,7 @@ namespace Voxwire.Samples
                 heard[speaker] = count + 1;
                 if (count % 50 == 0)
                 {
-                    Console.WriteLine("hears " + client.NameOf(speaker) + ": " + (count + 1) + " frames");
+                    Console.WriteLine("hears " + client.Describe(speaker) + ": " + (count + 1) + " frames");
                 }
                 if (echoes)
                 {

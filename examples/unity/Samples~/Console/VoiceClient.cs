@@ -129,6 +129,12 @@ namespace Voxwire.Samples
             return names.TryGetValue(client, out known) ? known : null;
         }
 
+        /// <summary>The name of a client, or its number where the server has not told the name yet.</summary>
+        public string Describe(ushort client)
+        {
+            return NameOf(client) ?? "client " + client;
+        }
+
         /// <summary>Speaks one frame to a room. False: nobody listens.</summary>
         public bool Say(ushort room, ArraySegment<byte> frame)
         {
@@ -259,7 +265,7 @@ namespace Voxwire.Samples
                     OnDelta(packet);
                     break;
                 case PacketType.RemoveClient:
-                    Tell(TransportEventKind.Packet, NameOf(packet.Client) + " has left");
+                    Tell(TransportEventKind.Packet, Describe(packet.Client) + " has left");
                     names.Remove(packet.Client);
                     RemoveFromRooms(packet.Client);
                     paths.Remove(packet.Client);
@@ -311,7 +317,7 @@ namespace Voxwire.Samples
             }
             paths[client] = path;
             Introduce(path);
-            Tell(TransportEventKind.PathUp, "voice for " + NameOf(client) + " goes directly");
+            Tell(TransportEventKind.PathUp, "voice for " + Describe(client) + " goes directly");
         }
 
         private void Introduce(int path)
