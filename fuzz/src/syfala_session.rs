@@ -1,9 +1,7 @@
-use crate::Script;
+use crate::{Driver, Script};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use std::collections::BTreeSet;
-use voxwire_core::testing::law_timers;
-use voxwire_core::{Input, Instant, Lane, Message, Output, PeerId, PeerIds, Session, Via};
+use voxwire_core::{Lane, Message, Output, PeerId, Session, Via};
 use voxwire_syfala::{
     Audio, Client, ClientCommand, ClientEvent, ClientMessage, ClientSettings, Format, Formats, IoResult,
     IoState, Network, Server, ServerCommand, ServerEvent, ServerMessage, ServerSettings, Wire,
@@ -21,101 +19,69 @@ pub fn syfala_session(data: &[u8]) {
     if script.byte() & 1 == 0 { server(script) } else { client(script) }
 }
 
-/// The network's side of a session.
-struct Driver {
-    now: Instant,
-    ids: PeerIds,
-    alive: BTreeSet<PeerId>,
-    /// Who has gone since the outputs were looked at.
-    gone: BTreeSet<PeerId>,
+/// Where a session's datagrams come from.
+#[derive(Default)]
+struct Sources {
+    driver: Driver,
     /// Connects sent.
     connects: u64,
-    drain: bool,
 }
 
-impl Driver {
-    fn new() -> Self {
-        Self {
-            now: crate::START,
-            ids: PeerIds::new(),
-            alive: BTreeSet::new(),
-            gone: BTreeSet::new(),
-            connects: 0,
-            drain: true,
-        }
-    }
-
+impl Sources {
     fn peer(&self, choice: u8) -> Option<PeerId> {
-        self.alive.iter().nth(usize::from(choice) % self.alive.len().max(1)).copied()
+        let alive = &self.driver.alive;
+        alive.get(usize::from(choice) % alive.len().max(1)).copied()
     }
 
     /// Does what the session wants.
     fn obey<S: Session>(&mut self, session: &mut S, from_server: bool) {
-        let mut done = 0;
-        let mut closed = BTreeSet::new();
-        for output in session.outputs() {
-            done += 1;
-            match output {
-                Output::Send { to, frame, .. } => {
-                    let there = self.alive.contains(&to) && !closed.contains(&to);
-                    assert!(there || self.gone.contains(&to), "sent to nobody");
-                    if from_server {
-                        let message = ServerMessage::decode(frame, &WIRE).expect("what is sent is a message");
-                        self.connects += u64::from(matches!(message, ServerMessage::Connect(_)));
-                    } else {
-                        ClientMessage::decode(frame, &WIRE).expect("what is sent is a message");
-                    }
-                }
-                Output::Broadcast { frame } => assert!(from_server || frame == [0]),
-                Output::Validate { peer } => {
-                    let there = self.alive.contains(&peer) && !closed.contains(&peer);
-                    assert!(there || self.gone.contains(&peer), "nobody is kept");
-                }
-                Output::Close { peer } => assert!(closed.insert(peer), "closed twice"),
-                other => panic!("{other:?}"),
+        let Self { driver, connects } = self;
+        driver.obey(session, |output| match output {
+            Output::Send { frame, .. } if from_server => {
+                let message = ServerMessage::decode(frame, &WIRE).expect("what is sent is a message");
+                *connects += u64::from(matches!(message, ServerMessage::Connect(_)));
             }
-        }
-        session.advance(done);
-        self.gone.clear();
-        self.alive.retain(|peer| !closed.contains(peer));
-        closed.into_iter().for_each(|peer| self.ids.retire(peer));
+            Output::Send { frame, .. } => {
+                ClientMessage::decode(frame, &WIRE).expect("what is sent is a message");
+            }
+            Output::Broadcast { frame } => assert!(from_server || frame == [0]),
+            Output::Validate { .. } | Output::Close { .. } => {}
+            other => panic!("{other:?}"),
+        });
     }
 
-    fn timers<S: Session>(&self, session: &mut S, mut seen: impl FnMut(&S, Option<S::Event<'_>>)) {
-        law_timers(session, self.now, &mut seen);
-    }
-}
-
-/// An input of the script's; `None` where the operation is another.
-fn input<'a>(
-    driver: &mut Driver,
-    operation: u8,
-    script: &mut Script<'_>,
-    frame: &'a mut Vec<u8>,
-    from_client: bool,
-) -> Option<Input<'a>> {
-    let choice = script.byte();
-    match operation % 8 {
-        0 => {
-            let peer = driver.ids.mint()?;
-            driver.alive.insert(peer);
-            let [a, b, c, d] = SOURCES[usize::from(choice) % SOURCES.len()];
-            let from = Some(SocketAddr::new(IpAddr::from([a, b, c, d]), 1000 + u16::from(choice)));
-            Some(Input::Opened { peer, via: Via::Accepted, from })
-        }
-        1 => {
-            let peer = driver.peer(choice)?;
-            driver.alive.remove(&peer);
-            driver.gone.insert(peer);
-            driver.ids.retire(peer);
-            Some(Input::Closed { peer })
-        }
-        2..=5 => {
-            let peer = driver.peer(choice)?;
-            message(script, frame, from_client);
-            Some(Input::Frame { peer, lane: Lane::Droppable, bytes: frame })
-        }
-        _ => None,
+    /// Hands an input of the script's in; what is refused has queued nothing but a close.
+    fn hand_in<'a, S: Session>(
+        &mut self,
+        session: &mut S,
+        operation: u8,
+        script: &mut Script<'_>,
+        frame: &'a mut Vec<u8>,
+        from_client: bool,
+    ) -> Option<S::Event<'a>> {
+        let choice = script.byte();
+        let before = session.outputs().count();
+        let result = match operation % 8 {
+            0 => {
+                let [a, b, c, d] = SOURCES[usize::from(choice) % SOURCES.len()];
+                let from = SocketAddr::new(IpAddr::from([a, b, c, d]), 1000 + u16::from(choice));
+                self.driver.open(session, Via::Accepted, Some(from))
+            }
+            1 => {
+                let peer = self.peer(choice)?;
+                self.driver.close(session, peer)
+            }
+            _ => {
+                let peer = self.peer(choice)?;
+                message(script, frame, from_client);
+                self.driver.frame(session, peer, Lane::Droppable, frame)
+            }
+        };
+        result.unwrap_or_else(|_| {
+            let queued = session.outputs().skip(before).all(|output| matches!(output, Output::Close { .. }));
+            assert!(queued, "a violation is answered");
+            None
+        })
     }
 }
 
@@ -161,25 +127,9 @@ fn message(script: &mut Script<'_>, out: &mut Vec<u8>, from_client: bool) {
     }
 }
 
-/// Hands an input in; what is refused has queued nothing but a close.
-fn hand_in<'a, S: Session>(session: &mut S, now: Instant, input: Input<'a>) -> Option<S::Event<'a>> {
-    let before = session.outputs().count();
-    match session.handle_input(now, input) {
-        Ok(event) => event,
-        Err(_) => {
-            assert!(
-                session.outputs().skip(before).all(|output| matches!(output, Output::Close { .. })),
-                "a violation is answered"
-            );
-            None
-        }
-    }
-}
-
 fn pass(driver: &mut Driver, script: &mut Script<'_>) {
     let millis = [0, 1, 20, 99, 100, 250, 599, 600, 1000, 5001];
-    let millis = millis[usize::from(script.byte()) % millis.len()];
-    driver.now = driver.now.saturating_add(Duration::from_millis(millis));
+    driver.pass(Duration::from_millis(millis[usize::from(script.byte()) % millis.len()]));
 }
 
 fn server(mut script: Script<'_>) {
@@ -193,7 +143,7 @@ fn server(mut script: Script<'_>) {
     let mut server = Server::new(inputs, outputs, settings, 7).expect("a server");
     let networks: [Network; 1] = ["10.0.0.0/16".parse().expect("a network")];
     server.handle_command(crate::START, ServerCommand::Serve { networks: &networks }).expect("served");
-    let mut driver = Driver::new();
+    let mut sources = Sources::default();
     let check = |server: &Server, event: Option<ServerEvent<'_>>| match event {
         None | Some(ServerEvent::Gone { .. }) => {}
         // StartIO from who holds an offer accepts it first, and is told behind that.
@@ -206,30 +156,25 @@ fn server(mut script: Script<'_>) {
         let operation = script.byte();
         if operation % 8 < 6 {
             let mut scratch = Vec::new();
-            if let Some(input) = input(&mut driver, operation, &mut script, &mut scratch, true) {
-                let active: Vec<PeerId> = server
-                    .clients()
-                    .filter(|(_, _, io)| *io == IoState::Active)
-                    .map(|(peer, ..)| peer)
-                    .collect();
-                match hand_in(&mut server, driver.now, input) {
-                    Some(ServerEvent::Audio { client, audio }) => {
-                        assert!(active.contains(&client) && audio.stream < 1, "audio in no forbidden state");
-                    }
-                    Some(ServerEvent::StartIo { client }) => {
-                        assert_eq!(server.io(client), Some(IoState::StartPending));
-                    }
-                    Some(ServerEvent::StopIo { client }) => {
-                        assert_eq!(server.io(client), Some(IoState::StopPending));
-                    }
-                    Some(ServerEvent::Gone { client, .. }) => assert_eq!(server.io(client), None),
-                    _ => {}
+            let active: Vec<PeerId> =
+                server.clients().filter(|(_, _, io)| *io == IoState::Active).map(|(peer, ..)| peer).collect();
+            match sources.hand_in(&mut server, operation, &mut script, &mut scratch, true) {
+                Some(ServerEvent::Audio { client, audio }) => {
+                    assert!(active.contains(&client) && audio.stream < 1, "audio in no forbidden state");
                 }
+                Some(ServerEvent::StartIo { client }) => {
+                    assert_eq!(server.io(client), Some(IoState::StartPending));
+                }
+                Some(ServerEvent::StopIo { client }) => {
+                    assert_eq!(server.io(client), Some(IoState::StopPending));
+                }
+                Some(ServerEvent::Gone { client, .. }) => assert_eq!(server.io(client), None),
+                _ => {}
             }
         } else if operation % 8 == 6 {
-            pass(&mut driver, &mut script);
+            pass(&mut sources.driver, &mut script);
         } else {
-            let client = driver.peer(script.byte()).unwrap_or(PeerId { slot: 9, generation: 9 });
+            let client = sources.peer(script.byte()).unwrap_or(PeerId { slot: 9, generation: 9 });
             let choice = script.byte();
             let result =
                 [IoResult::Success, IoResult::Failed, IoResult::Refused][usize::from(choice >> 4) % 3];
@@ -239,50 +184,47 @@ fn server(mut script: Script<'_>) {
                 3 | 4 => ServerCommand::Play { client, stream: u32::from(choice >> 6), samples: &[5; 2000] },
                 5 => ServerCommand::Disconnect { client },
                 6 => {
-                    driver.drain = !driver.drain;
+                    sources.driver.drains = !sources.driver.drains;
                     continue;
                 }
                 _ => {
-                    server.shutdown(driver.now);
+                    server.shutdown(sources.driver.now);
                     continue;
                 }
             };
-            let (before, io) = (server.outputs().count(), server.io(client));
-            match server.handle_command(driver.now, command) {
-                Ok(()) => {
-                    let playing = matches!(command, ServerCommand::Play { .. });
-                    assert!(!playing || io == Some(IoState::Active), "played in no forbidden state");
-                }
-                Err(_) => assert_eq!(server.outputs().count(), before, "a refusal queues nothing"),
+            let (playing, io) = (matches!(command, ServerCommand::Play { .. }), server.io(client));
+            if sources.driver.command(&mut server, command).is_ok() {
+                assert!(!playing || io == Some(IoState::Active), "played in no forbidden state");
             }
         }
-        driver.timers(&mut server, check);
-        if driver.drain {
-            driver.obey(&mut server, true);
+        sources.driver.timers(&mut server, check);
+        if sources.driver.drains {
+            sources.obey(&mut server, true);
         }
         assert!(server.clients().count() <= 3);
     }
-    driver.obey(&mut server, true);
+    sources.obey(&mut server, true);
     // The budget: twenty at once and twenty a second.
-    let seconds = driver.now.saturating_duration_since(crate::START).as_secs();
-    assert!(driver.connects <= 20 + 20 * (seconds + 1), "{} offers in {seconds} s", driver.connects);
-    settle(&mut driver, &mut server, true, check);
+    let seconds = sources.driver.now.saturating_duration_since(crate::START).as_secs();
+    let connects = sources.connects;
+    assert!(connects <= 20 + 20 * (seconds + 1), "{connects} offers in {seconds} s");
+    settle(&mut sources, &mut server, true, check);
     assert_eq!(server.clients().count(), 0, "who says nothing is gone");
-    server.shutdown(driver.now);
+    server.shutdown(sources.driver.now);
     assert_eq!(server.poll_timeout(), None);
 }
 
 /// Lets much time pass in steps.
 fn settle<S: Session>(
-    driver: &mut Driver,
+    sources: &mut Sources,
     session: &mut S,
     from_server: bool,
     seen: impl Fn(&S, Option<S::Event<'_>>),
 ) {
     for _ in 0..20 {
-        driver.now = driver.now.saturating_add(Duration::from_millis(500));
-        driver.timers(session, &seen);
-        driver.obey(session, from_server);
+        sources.driver.pass(Duration::from_millis(500));
+        sources.driver.timers(session, &seen);
+        sources.obey(session, from_server);
     }
 }
 
@@ -295,7 +237,7 @@ fn client(mut script: Script<'_>) {
     if choice & 1 != 0 {
         client.handle_command(crate::START, ClientCommand::Discover).expect("looking");
     }
-    let mut driver = Driver::new();
+    let mut sources = Sources::default();
     let check = |_: &Client, event: Option<ClientEvent<'_>>| {
         assert!(event.is_none_or(|event| matches!(event, ClientEvent::Lost { .. })), "{event:?}");
     };
@@ -303,31 +245,29 @@ fn client(mut script: Script<'_>) {
         let operation = script.byte();
         if operation % 8 < 6 {
             let mut scratch = Vec::new();
-            if let Some(input) = input(&mut driver, operation, &mut script, &mut scratch, false) {
-                let active: Vec<PeerId> = client
-                    .servers()
-                    .filter(|(_, _, io)| *io == Some(IoState::Active))
-                    .map(|(peer, ..)| peer)
-                    .collect();
-                match hand_in(&mut client, driver.now, input) {
-                    Some(ClientEvent::Audio { server, audio }) => {
-                        let inputs = client.formats(server).map_or(0, |(inputs, _)| inputs.len());
-                        assert!(active.contains(&server) && (audio.stream as usize) < inputs);
-                    }
-                    Some(ClientEvent::Started { server } | ClientEvent::StopRefused { server }) => {
-                        assert_eq!(client.state(server), Some(IoState::Active));
-                    }
-                    Some(ClientEvent::Stopped { server } | ClientEvent::StartRefused { server }) => {
-                        assert_eq!(client.state(server), Some(IoState::Inactive));
-                    }
-                    Some(ClientEvent::Lost { server, .. }) => assert!(client.formats(server).is_none()),
-                    _ => {}
+            let active: Vec<PeerId> = client
+                .servers()
+                .filter(|(_, _, io)| *io == Some(IoState::Active))
+                .map(|(peer, ..)| peer)
+                .collect();
+            match sources.hand_in(&mut client, operation, &mut script, &mut scratch, false) {
+                Some(ClientEvent::Audio { server, audio }) => {
+                    let inputs = client.formats(server).map_or(0, |(inputs, _)| inputs.len());
+                    assert!(active.contains(&server) && (audio.stream as usize) < inputs);
                 }
+                Some(ClientEvent::Started { server } | ClientEvent::StopRefused { server }) => {
+                    assert_eq!(client.state(server), Some(IoState::Active));
+                }
+                Some(ClientEvent::Stopped { server } | ClientEvent::StartRefused { server }) => {
+                    assert_eq!(client.state(server), Some(IoState::Inactive));
+                }
+                Some(ClientEvent::Lost { server, .. }) => assert!(client.formats(server).is_none()),
+                _ => {}
             }
         } else if operation % 8 == 6 {
-            pass(&mut driver, &mut script);
+            pass(&mut sources.driver, &mut script);
         } else {
-            let server = driver.peer(script.byte()).unwrap_or(PeerId { slot: 9, generation: 9 });
+            let server = sources.peer(script.byte()).unwrap_or(PeerId { slot: 9, generation: 9 });
             let choice = script.byte();
             let command = match choice % 12 {
                 0..=2 => ClientCommand::Accept { server },
@@ -338,30 +278,26 @@ fn client(mut script: Script<'_>) {
                 8 => ClientCommand::Refuse { server },
                 9 => ClientCommand::Fail { server },
                 10 => {
-                    driver.drain = !driver.drain;
+                    sources.driver.drains = !sources.driver.drains;
                     continue;
                 }
                 _ => ClientCommand::StopDiscovery,
             };
-            let (before, io) = (client.outputs().count(), client.state(server));
-            match client.handle_command(driver.now, command) {
-                Ok(()) => {
-                    let playing = matches!(command, ClientCommand::Play { .. });
-                    assert!(!playing || io == Some(IoState::Active), "played in no forbidden state");
-                }
-                Err(_) => assert_eq!(client.outputs().count(), before, "a refusal queues nothing"),
+            let (playing, io) = (matches!(command, ClientCommand::Play { .. }), client.state(server));
+            if sources.driver.command(&mut client, command).is_ok() {
+                assert!(!playing || io == Some(IoState::Active), "played in no forbidden state");
             }
         }
-        driver.timers(&mut client, check);
-        if driver.drain {
-            driver.obey(&mut client, false);
+        sources.driver.timers(&mut client, check);
+        if sources.driver.drains {
+            sources.obey(&mut client, false);
         }
         let connected = client.servers().filter(|(_, _, io)| io.is_some()).count();
         assert!(connected <= 2 && client.servers().count() - connected <= 3);
     }
-    driver.obey(&mut client, false);
-    settle(&mut driver, &mut client, false, check);
+    sources.obey(&mut client, false);
+    settle(&mut sources, &mut client, false, check);
     assert_eq!(client.servers().count(), 0, "who says nothing is gone");
-    client.shutdown(driver.now);
+    client.shutdown(sources.driver.now);
     assert_eq!(client.poll_timeout(), None);
 }
