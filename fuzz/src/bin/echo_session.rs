@@ -202,10 +202,11 @@ fn c_10_each_seed_reaches_what_its_name_says() {
     assert_eq!(of("lost"), Reached { lost: 1, peers: 0, ..one });
     let over_rate = of("over_rate");
     assert!(over_rate.server.answered == 200 && over_rate.server.over_rate == 20, "{over_rate:?}");
-    // A forged answer is taken, and what the server says to a forged request is not, nor are an unknown kind and half a packet.
+    // A forged answer to a request that waits is taken, and none to another, nor what the server says to a forged request, an unknown kind, or
+    // half a packet.
     let hostile = of("hostile");
-    assert_eq!((hostile.answers, hostile.ignored, hostile.lost), ([0, 1], 5, 0), "{hostile:?}");
-    assert_eq!((hostile.server.answered, hostile.server.violations), (1, 3), "{hostile:?}");
+    assert_eq!((hostile.answers, hostile.ignored, hostile.lost), ([0, 1], 6, 0), "{hostile:?}");
+    assert_eq!((hostile.server.answered, hostile.server.violations), (1, 4), "{hostile:?}");
     assert_eq!(of("idle"), Reached { closed: 1, ..one });
     // One that asked stays, and those make room that did not.
     let crowded = of("crowded");
