@@ -5,7 +5,7 @@
 mod shouting;
 
 use core::time::Duration;
-use shouting::{Shouting, shouting};
+use shouting::{ShoutingOnStream, shouting_on_stream};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -27,7 +27,7 @@ async fn until(what: &str, done: impl Fn() -> bool) {
 }
 
 /// A hub that has closed its only connection, for which more is queued than the system holds.
-async fn closed(settings: HubSettings) -> (Handle<Shouting>, TcpStream) {
+async fn closed(settings: HubSettings) -> (Handle<ShoutingOnStream>, TcpStream) {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let settings = HubSettings {
@@ -37,7 +37,7 @@ async fn closed(settings: HubSettings) -> (Handle<Shouting>, TcpStream) {
         linger: HOUR,
         ..settings
     };
-    let hub = Hub::spawn(vec![listener], shouting(), (), settings).unwrap();
+    let hub = Hub::spawn(vec![listener], shouting_on_stream(), (), settings).unwrap();
     let stream = TcpStream::connect(address).await.unwrap();
     until("the connection is up", || hub.call(|session, _| !session.peers.is_empty())).await;
     hub.call(|session, _| {

@@ -262,7 +262,7 @@ async fn f_16_f_19_newcomers_on_quic_cost_no_client_on_tcp_its_place() {
     let _beside = ALONE.read().await;
     let listeners = [
         Listener::bind_quic("127.0.0.1:0".parse().unwrap(), &config).unwrap(),
-        Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap(),
+        Listener::bind_tcp_units("127.0.0.1:0".parse().unwrap()).unwrap(),
     ];
     let [quic, tcp] = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
     let settings = HubSettings { receive_windows: 3 * EACH, ..HubSettings::DEFAULT };

@@ -12,7 +12,7 @@ mod shouting;
 
 use core::net::SocketAddr;
 use core::time::Duration;
-use shouting::{Shouting, shouting};
+use shouting::{ShoutingOnStream, shouting, shouting_on_stream};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -246,7 +246,7 @@ async fn c_06_a_peer_that_does_not_take_reliable_frames_is_closed() {
     let settings = HubSettings { max_queued: 16 * 1024, send_buffer: Some(4 * 1024), ..HubSettings::DEFAULT };
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let hub = Hub::spawn(vec![listener], shouting(), (), settings).unwrap();
+    let hub = Hub::spawn(vec![listener], shouting_on_stream(), (), settings).unwrap();
     let (mut slow, mut quick) =
         (TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap());
     let read = tokio::spawn(async move {
@@ -276,7 +276,7 @@ async fn c_06_a_peer_that_does_not_take_reliable_frames_is_closed() {
 }
 
 /// Sends each peer a frame that no other is sent, nor was before.
-fn tell_each(session: &mut Shouting, round: u8) {
+fn tell_each(session: &mut ShoutingOnStream, round: u8) {
     for (n, &peer) in (0..=u8::MAX).zip(&session.peers) {
         let mut frame = [n; 1000];
         frame[0] = round;
@@ -498,7 +498,7 @@ async fn f_43_over_the_ceiling_many_that_hold_little_pay_as_well() {
     };
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let hub = Hub::spawn(vec![listener], shouting(), (), settings).unwrap();
+    let hub = Hub::spawn(vec![listener], shouting_on_stream(), (), settings).unwrap();
     let mut frozen = vec![];
     for _ in 0..100 {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();

@@ -75,7 +75,7 @@ fn run(command: &str) {
 type Pair = (Handle<Shouting>, Box<dyn core::any::Any>);
 
 async fn tcp(settings: HubSettings) -> Pair {
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = Listener::bind_tcp_units("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let hub = Hub::spawn(vec![listener], shouting(), (), settings).unwrap();
     (hub, Box::new(TcpStream::connect(address).await.unwrap()))
@@ -84,7 +84,7 @@ async fn tcp(settings: HubSettings) -> Pair {
 /// The same, with a peer that has just been slow to take half a megabyte: its window is small, and it has read as fast as it could.
 async fn slow(settings: HubSettings) -> Pair {
     const FRAMES: usize = 500;
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = Listener::bind_tcp_units("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let settings = HubSettings { max_queued: 8 << 20, ..settings };
     let hub = Hub::spawn(vec![listener], shouting(), (), settings).unwrap();
