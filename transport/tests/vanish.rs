@@ -17,7 +17,7 @@ mod namespaces;
 mod shouting;
 
 use core::time::Duration;
-use shouting::{Shouting, shouting};
+use shouting::{ShoutingOnStream, shouting_on_stream};
 use std::process::Command;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
@@ -72,22 +72,22 @@ fn run(command: &str) {
 }
 
 /// A hub and one peer of it, which says nothing.
-type Pair = (Handle<Shouting>, Box<dyn core::any::Any>);
+type Pair = (Handle<ShoutingOnStream>, Box<dyn core::any::Any>);
 
 async fn tcp(settings: HubSettings) -> Pair {
-    let listener = Listener::bind_tcp_units("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let hub = Hub::spawn(vec![listener], shouting(), (), settings).unwrap();
+    let hub = Hub::spawn(vec![listener], shouting_on_stream(), (), settings).unwrap();
     (hub, Box::new(TcpStream::connect(address).await.unwrap()))
 }
 
 /// The same, with a peer that has just been slow to take half a megabyte: its window is small, and it has read as fast as it could.
 async fn slow(settings: HubSettings) -> Pair {
     const FRAMES: usize = 500;
-    let listener = Listener::bind_tcp_units("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let settings = HubSettings { max_queued: 8 << 20, ..settings };
-    let hub = Hub::spawn(vec![listener], shouting(), (), settings).unwrap();
+    let hub = Hub::spawn(vec![listener], shouting_on_stream(), (), settings).unwrap();
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(8192).unwrap();
     let mut peer = socket.connect(address).await.unwrap();
@@ -109,9 +109,9 @@ async fn quic(settings: HubSettings) -> Pair {
     let (config, client) = certificates::pair();
     let listener = Listener::bind_quic("127.0.0.1:0".parse().unwrap(), &config).unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let hub = Hub::spawn(vec![listener], shouting(), (), settings).unwrap();
+    let hub = Hub::spawn(vec![listener], shouting_on_stream(), (), settings).unwrap();
     let name = "game.example".try_into().unwrap();
-    let (session, settings) = (shouting(), ConnectionSettings::DEFAULT);
+    let (session, settings) = (shouting_on_stream(), ConnectionSettings::DEFAULT);
     let connecting = Connection::connect(Remote::quic(&address, name, client), session, settings);
     (hub, Box::new(connecting.await.unwrap()))
 }
@@ -183,7 +183,7 @@ async fn all<T>(waiting: Vec<impl Future<Output = T> + Unpin>) -> Vec<T> {
 }
 
 /// Sends as planned, and says when the peer was gone.
-async fn watch(hub: &Handle<Shouting>, plan: &[u64], clock: Clock) -> Duration {
+async fn watch(hub: &Handle<ShoutingOnStream>, plan: &[u64], clock: Clock) -> Duration {
     let mut plan = plan.iter().copied().map(Duration::from_millis).peekable();
     loop {
         let time = clock.now().saturating_duration_since(Instant::ZERO);

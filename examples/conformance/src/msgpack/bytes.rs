@@ -133,7 +133,7 @@ mod tests {
             response("login", WRONG_PASSWORD),
             response("join_group", SUCCESS),
             string(response("join_call", SUCCESS), "group_name", "room"),
-            unit(request("login", &["doren", "bad"])),
+            unit(request("login", &["edoren", "bad"])),
         ];
         crate::vectors::has("proto-msgpack/vectors/messages.json", &captured);
     }

@@ -157,7 +157,7 @@ mod tests {
             message(client::STOP_IO),
             message(server::HEARTBEAT),
             message(server::START_IO_SUCCESS),
-            audio(client::AUDIO, 2, 16, &[1, 2, 3, 4, 5, 6, 7, 8]),
+            audio(client::AUDIO, 2, 0x1000, &[1, 2, 3, 4, 5, 6, 7, 8]),
         ];
         crate::vectors::has("proto-syfala/vectors/messages.json", &encoded);
     }
