@@ -172,7 +172,8 @@ fn all_that_is_printed_is_as_the_page_says() {
     let script = temporary("events-script");
     write(&script, "/help\n/msg ann hi\n/send readers all\n/fly\n/add eve\n/contacts\n/groups\n/recordings\n/level\n/call readers\nexpect established\n/level\n/hangup\nexpect ended\n").unwrap();
     let chat = format!("chat --user bob --script {}", script.display());
-    checked.run_beside(&server, "wait --keep --user ann", "waiting", |checked| {
+    let wait = format!("wait --keep --user ann --record {}", temporary("events-messages.wav").display());
+    checked.run_beside(&server, &wait, "waiting", |checked| {
         checked.run(&server, "whisper ann hello --user bob", 0);
         checked.run(&server, "voice-message ann --user bob --play tone --for 0.1", 0);
         checked.run(&server, &chat, 0);

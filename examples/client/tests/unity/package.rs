@@ -46,7 +46,8 @@ fn d_19_speech_of_the_console_sample_is_heard() {
     assert_eq!(ann.child.try_wait().unwrap(), None);
     // The last frames are on their way.
     std::thread::park_timeout(core::time::Duration::from_millis(500));
-    ann.signal("-INT");
+    // Not SIGINT: a test that a shell runs in the background ignores it, and so do the programs that it starts.
+    ann.signal("-TERM");
     bob.until("\"ann\" has left");
     assert_eq!(ann.end().0, None);
     bob.signal("-INT");
