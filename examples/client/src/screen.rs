@@ -19,7 +19,7 @@ pub(crate) type Complete = Box<dyn Fn(&str) -> (usize, Vec<String>) + Send>;
 
 /// How often figures are shown.
 const FIGURES: Duration = Duration::from_millis(200);
-/// Lines that may wait for whoever carries them out.
+/// Lines of input that may wait to be carried out.
 const COMMANDS: usize = 16;
 
 /// Shows everything on a screen from now on, where a person looks at a terminal: signals have to be caught already, and nothing may

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 pub(crate) use transcript::Transcript;
 
-/// Commands that may wait for whoever carries them out.
+/// Commands that may wait to be carried out.
 const COMMANDS: usize = 16;
 
 /// A script that has been read.

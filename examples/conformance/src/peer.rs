@@ -145,7 +145,7 @@ impl Peer {
         }
     }
 
-    /// The connection has not ended, whatever came.
+    /// The connection has not ended. Bytes may have come.
     pub(crate) fn expect_open(&mut self) -> Outcome {
         match self.read(Duration::from_millis(50))? {
             Came::End => Err(self.fails("the connection was closed; it should be open", &self.buffer)),
@@ -181,7 +181,7 @@ impl Peer {
         Failure::differs(&self.log, self.name, layout, came).map_or(Ok(()), Err)
     }
 
-    /// The endpoint closes this connection, whatever it says before.
+    /// The endpoint closes this connection. It may send bytes before.
     pub(crate) fn expect_closed(&mut self) -> Outcome {
         let late = Pause::new(self.timeout);
         loop {

@@ -147,7 +147,7 @@ fn on_event(state: &mut State, event: Event, seen: usize) -> Next {
             state.model.command_line.paste(&text);
             Next::Nothing
         }
-        // Whatever it is, it is drawn anew: the size may be another.
+        // Any event draws the screen again: the terminal may have another size.
         _ => Next::Nothing,
     }
 }

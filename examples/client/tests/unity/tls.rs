@@ -61,7 +61,8 @@ fn d_19_with_tls_the_roots_of_the_system_decide() {
     ann.quit();
 }
 
-/// D-19: a server that does not come to an end with TLS is given up in time, whatever it says, and holds no thread up that is to end.
+/// D-19: a server that never completes the TLS handshake is given up after `ConnectTimeout`, also where it goes on sending. Its
+/// connection can be disposed of meanwhile.
 #[test]
 fn d_19_tls_that_does_not_come_to_an_end_is_given_up() {
     let Some(tests) = mono::tests() else { return };

@@ -109,7 +109,7 @@ pub(super) const RELAYING: &[Check] = &[
     Check {
         row: "D-11",
         name: "text",
-        expected: "A text reaches the player that it is for, reliably and as it is, whatever its characters.",
+        expected: "A text in any script reaches its recipient on the reliable lane, byte for byte.",
         section: "A session",
         needs: &[],
         run: |stage| {

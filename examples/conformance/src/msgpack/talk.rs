@@ -31,7 +31,7 @@ pub(super) const TALK: &[Check] = &[
     Check {
         row: "M-04",
         name: "whisper",
-        expected: "A whisper reaches its recipient as it is, whatever its length and letters; the answer is 0.",
+        expected: "A whisper of any length and script reaches its recipient byte for byte; the answer is 0.",
         section: "A session",
         needs: &[],
         run: |stage| {
