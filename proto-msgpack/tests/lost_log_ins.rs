@@ -199,6 +199,9 @@ fn m_07_nothing_is_sent_to_a_connection_that_is_gone_while_its_requests_are_done
             }
             assert!(server.handle_input(now, Input::Closed { peer }).unwrap().is_none(), "something is left");
             let before = sent(server, peer);
+            // No operator gives it back what it hears.
+            let refused = voxwire_core::Moderation::set_hearing(server, peer, Some(&[bob])).unwrap_err();
+            assert_eq!(refused, voxwire_msgpack::Refusal::UnknownPeer);
             server.receive(now, bob, audio).unwrap();
             let deferred = server.take_deferred().unwrap();
             let event = format!("{:?}", server.handle_input(now, Input::from(&deferred)).unwrap());

@@ -90,7 +90,8 @@ impl Moderation for Server {
     /// # Errors
     /// [`Refusal::UnknownPeer`]
     fn set_hearing(&mut self, listener: PeerId, speakers: Option<&[PeerId]>) -> Result<(), Refusal> {
-        self.peers.get(listener).ok_or(Refusal::UnknownPeer)?;
+        // One that is gone, and whose requests are still done, hears nothing.
+        self.peers.get(listener).filter(|state| state.gone.is_none()).ok_or(Refusal::UnknownPeer)?;
         self.hearing.set(listener, speakers);
         Ok(())
     }
