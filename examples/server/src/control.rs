@@ -66,6 +66,8 @@ pub(crate) struct Control {
     realms: BTreeMap<&'static str, Realm>,
     services: OnceLock<Arc<[Box<dyn Service>]>>,
     end: Notify,
+    /// Which operator ends the server.
+    ended_by: OnceLock<String>,
     streams: Arc<Semaphore>,
     /// Who texts of operators come from.
     say_as: String,
@@ -96,6 +98,7 @@ impl Control {
             realms: Protocol::all().map(|protocol| (protocol.name(), Realm::default())).collect(),
             services: OnceLock::new(),
             end: Notify::new(),
+            ended_by: OnceLock::new(),
             streams: Arc::new(Semaphore::new(STREAMS)),
             say_as: config.control.say_as.clone(),
         })))
@@ -127,6 +130,23 @@ impl Control {
     /// Waits until an operator ends the server.
     pub(crate) async fn ended(&self) {
         self.end.notified().await;
+    }
+
+    /// An operator ends the server.
+    fn end(&self, by: String) {
+        let _ = self.ended_by.set(by);
+        self.end.notify_one();
+    }
+
+    /// The server ends, by an operator or a signal.
+    pub(crate) fn draining(&self) {
+        let by = self.ended_by.get().map_or("signal", |by| by);
+        self.tell("draining", fields([("by", by.into())]));
+    }
+
+    /// No event follows: waits until streams and webhooks have the newest.
+    pub(crate) async fn finish_events(&self) {
+        self.events.finish().await;
     }
 
     fn tell(&self, kind: &'static str, fields: Map<String, Value>) {

@@ -6,6 +6,7 @@ use crate::control::{self, Control, Moderator, Socket, SocketFile};
 use crate::figure::Figure;
 use crate::protocols::Protocol;
 use crate::refusals::Refusals;
+use crate::status::Exchanges;
 use crate::{Error, descriptors, memory, status};
 use axum::Router;
 use core::fmt;
@@ -17,6 +18,7 @@ use core::time::Duration;
 use std::io;
 use std::sync::Arc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use voxwire_core::Session;
 use voxwire_transport::{Drained, Handle, HubSettings, HubStats, Listener, tls};
 
@@ -139,6 +141,7 @@ pub struct Running {
     certificates: Arc<Certificates>,
     readiness: Arc<Readiness>,
     control: Option<Arc<Control>>,
+    exchanges: Exchanges,
     _socket: Option<SocketFile>,
     /// What goes on for as long as the server runs.
     _tasks: JoinSet<()>,
@@ -186,6 +189,7 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         let most = most_connections(&config);
         tokio::spawn(descriptors::share(total, most, services.clone(), weights));
     }
+    let exchanges = Exchanges::default();
     if let Some(http) = http {
         listening.push(Listening { protocol: "http", transport: "tcp", address: http.local_addr()? });
         let limits = status::Limits { connections: config.http_connections, deadline: config.http_deadline };
@@ -196,13 +200,22 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         if let (Some(control), Some(tokens)) = (&control, tokens) {
             routes = routes.merge(control::routes(control.clone(), Some(tokens)));
         }
-        tokio::spawn(status::serve(http, routes, limits));
+        tokio::spawn(status::serve(http, routes, limits, exchanges.clone()));
     }
     if let (Some(control), Some(socket)) = (&control, socket) {
         let routes = control::routes(control.clone(), None);
-        tasks.spawn(control::serve_socket(socket, routes, config.http_deadline));
+        tasks.spawn(control::serve_socket(socket, routes, config.http_deadline, exchanges.clone()));
     }
-    Ok(Running { services, listening, certificates, readiness, control, _socket: socket_file, _tasks: tasks })
+    Ok(Running {
+        services,
+        listening,
+        certificates,
+        readiness,
+        control,
+        exchanges,
+        _socket: socket_file,
+        _tasks: tasks,
+    })
 }
 
 /// Binds ports, and remembers which.
@@ -336,9 +349,13 @@ impl Running {
     }
 
     /// Says goodbye to every client, and writes what has to be kept: all protocols at the same time, and all of it within `deadline`.
-    /// Clients that do not take their goodbye by then are cut off. Returns `false` if something that had to be written was not.
+    /// Answers by HTTP and events are sent to their end, for a second at most. Clients that do not take their goodbye by then are cut off. Returns `false` if something that had to be written was not.
     pub async fn drain(self, deadline: Duration) -> bool {
+        let end = Instant::now() + deadline;
         self.readiness.draining.store(true, Relaxed);
+        if let Some(control) = &self.control {
+            control.draining();
+        }
         let services = self.services;
         // Each on its own task: their deadlines run together.
         let tasks = (0..services.len()).map(|index| {
@@ -362,9 +379,20 @@ impl Running {
         for task in tasks.collect::<Vec<_>>() {
             finished &= task.await.unwrap_or(false);
         }
+        let told = async {
+            if let Some(control) = &self.control {
+                control.finish_events().await;
+            }
+            self.exchanges.finish().await;
+        };
+        let rest = end.saturating_duration_since(Instant::now());
+        let _ = tokio::time::timeout(rest.min(LAST_ANSWERS), told).await;
         finished
     }
 }
+
+/// How long a drain waits for the readers of events, and of answers by HTTP.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// The caps of a protocol's hub, from the settings.
 pub(crate) fn hub_settings(config: &Config, protocol: Protocol) -> HubSettings {

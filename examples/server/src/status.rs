@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-pub(crate) use http::{Limits, serve};
+pub(crate) use http::{Exchanges, Limits, serve};
 
 type Services = Arc<[Box<dyn Service>]>;
 

@@ -280,14 +280,10 @@ async fn drain(State(control): Shared, Extension(Actor(by)): Extension<Actor>) -
     let noted = control.clone();
     let note = move || {
         noted.note(&by, "drain", &Value::Null);
-        noted.tell("draining", fields([("by", by.into())]));
+        by
     };
-    blocking(note).await?;
-    // Behind this answer, and the event.
-    tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(250)).await;
-        control.end.notify_one();
-    });
+    // The end waits for this answer.
+    control.end(blocking(note).await?);
     Ok((StatusCode::ACCEPTED, json(&json!({ "draining": true }))?).into_response())
 }
 

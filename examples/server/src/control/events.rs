@@ -29,30 +29,43 @@ pub(super) struct Event {
 #[derive(Debug)]
 pub(super) struct Events {
     kept: Mutex<VecDeque<Arc<Event>>>,
-    /// The number of the newest.
-    newest: watch::Sender<u64>,
+    newest: watch::Sender<Newest>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Newest {
+    /// The number of the newest event.
+    id: u64,
+    /// None will follow it.
+    is_last: bool,
 }
 
 impl Events {
     pub(super) fn new() -> Self {
-        Self { kept: Mutex::default(), newest: watch::Sender::new(0) }
+        Self { kept: Mutex::default(), newest: watch::Sender::default() }
     }
 
     pub(super) fn add(&self, kind: &'static str, fields: Map<String, Value>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = self.newest.borrow().saturating_add(1);
+        let id = self.newest.borrow().id.saturating_add(1);
         if kept.len() >= KEPT {
             kept.pop_front();
         }
         kept.push_back(Arc::new(Event { id, at: now(), kind, fields }));
-        self.newest.send_replace(id);
+        self.newest.send_modify(|newest| newest.id = id);
+    }
+
+    /// No event follows: waits until all readers have the newest.
+    pub(super) async fn finish(&self) {
+        self.newest.send_modify(|newest| newest.is_last = true);
+        self.newest.closed().await;
     }
 
     /// A reader of what comes from now on; or from behind an event that it has had, as far as those are kept. Of one of another start of the
     /// server, whose numbers are higher, all that are kept.
     pub(super) fn reader(self: &Arc<Self>, after: Option<u64>) -> Reader {
         let watch = self.newest.subscribe();
-        let newest = *watch.borrow();
+        let newest = watch.borrow().id;
         let had = after.map_or(newest, |after| if after > newest { 0 } else { after });
         Reader { events: self.clone(), watch, had }
     }
@@ -62,18 +75,21 @@ impl Events {
 #[derive(Debug)]
 pub(super) struct Reader {
     events: Arc<Events>,
-    watch: watch::Receiver<u64>,
+    watch: watch::Receiver<Newest>,
     had: u64,
 }
 
 impl Reader {
-    /// Waits for events: at most `most`, and how many are lost before them.
-    pub(super) async fn next(&mut self, most: usize) -> (Vec<Arc<Event>>, u64) {
+    /// Waits for events: at most `most`, and how many are lost before them. `None` behind the last one.
+    pub(super) async fn next(&mut self, most: usize) -> Option<(Vec<Arc<Event>>, u64)> {
         loop {
-            self.watch.borrow_and_update();
+            let newest = *self.watch.borrow_and_update();
             let taken = self.take(most);
             if !taken.0.is_empty() {
-                return taken;
+                return Some(taken);
+            }
+            if newest.is_last {
+                return None;
             }
             // The sender lives as long as the events do.
             let _ = self.watch.changed().await;
@@ -102,13 +118,26 @@ mod tests {
         for _ in 0..KEPT + 10 {
             events.add("joined", Map::new());
         }
-        let (first, lost) = reader.next(5).await;
+        let (first, lost) = reader.next(5).await.unwrap();
         assert_eq!((first.iter().map(|it| it.id).collect::<Vec<_>>(), lost), ((11..16).collect(), 10));
-        let (rest, lost) = reader.next(usize::MAX).await;
+        let (rest, lost) = reader.next(usize::MAX).await.unwrap();
         assert_eq!((rest.len(), lost), (KEPT - 5, 0));
         // One that comes back goes on behind what it has had.
-        let (again, lost) = events.reader(Some(KEPT as u64 + 8)).next(9).await;
+        let (again, lost) = events.reader(Some(KEPT as u64 + 8)).next(9).await.unwrap();
         assert_eq!((again.len(), lost), (2, 0));
-        assert_eq!(events.reader(Some(u64::MAX)).next(9).await.1, 10);
+        assert_eq!(events.reader(Some(u64::MAX)).next(9).await.unwrap().1, 10);
+    }
+
+    /// C-34: a reader has every event before it ends.
+    #[tokio::test]
+    async fn c_34_readers_end_behind_the_last_event() {
+        let events = Arc::new(Events::new());
+        let mut reader = events.reader(None);
+        events.add("draining", Map::new());
+        let read = async move {
+            assert_eq!(reader.next(9).await.unwrap().0.len(), 1);
+            assert!(reader.next(9).await.is_none());
+        };
+        tokio::join!(events.finish(), read);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::auth::Actor;
 use crate::Error;
+use crate::status::Exchanges;
 use crate::status::http::exchange;
 use axum::{Extension, Router};
 use core::time::Duration;
@@ -54,7 +55,12 @@ impl Socket {
 }
 
 /// Serves the API on the socket until the runtime ends.
-pub(crate) async fn serve(Socket(listener): Socket, routes: Router, deadline: Duration) {
+pub(crate) async fn serve(
+    Socket(listener): Socket,
+    routes: Router,
+    deadline: Duration,
+    exchanges: Exchanges,
+) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(slot) = slots.clone().acquire_owned().await else { return };
@@ -62,7 +68,7 @@ pub(crate) async fn serve(Socket(listener): Socket, routes: Router, deadline: Du
             Ok((stream, _)) => {
                 let user = stream.peer_cred().map_or_else(|_| "?".into(), |user| user.uid().to_string());
                 let routes = routes.clone().layer(Extension(Actor(format!("socket, user {user}"))));
-                tokio::spawn(exchange(stream, routes, deadline, slot));
+                tokio::spawn(exchange(stream, routes, deadline, slot, &exchanges));
             }
             Err(error) => {
                 tracing::warn!(%error, "the control socket cannot accept");

@@ -77,8 +77,7 @@ fn tls_settings() -> ClientConfig {
 
 async fn send_all(target: Target, mut reader: Reader, tls: Option<Arc<ClientConfig>>, first_pause: Duration) {
     let mut lost = 0_u64;
-    loop {
-        let (events, missed) = reader.next(PART).await;
+    while let Some((events, missed)) = reader.next(PART).await {
         lost = lost.saturating_add(missed);
         let body = body(&events, lost);
         let (mut pause, mut attempt) = (first_pause, 1);

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 use voxwire_core::source;
@@ -36,8 +36,19 @@ pub(crate) struct Limits {
     pub(crate) deadline: Duration,
 }
 
+/// The requests that are not answered yet.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Exchanges(watch::Sender<()>);
+
+impl Exchanges {
+    /// Waits until all are answered.
+    pub(crate) async fn finish(&self) {
+        self.0.closed().await;
+    }
+}
+
 /// Serves `routes` until the runtime ends. The limits hold for all of them.
-pub(crate) async fn serve(listener: TcpListener, routes: Router, limits: Limits) {
+pub(crate) async fn serve(listener: TcpListener, routes: Router, limits: Limits, exchanges: Exchanges) {
     let app = routes.layer(DefaultBodyLimit::max(BODY));
     let slots = Arc::new(Semaphore::new(limits.connections));
     let mut told: Option<Instant> = None;
@@ -63,7 +74,7 @@ pub(crate) async fn serve(listener: TcpListener, routes: Router, limits: Limits)
         }
         // An evicted connection gives its place, and the descriptor, back before any other client is accepted.
         let Ok(slot) = slots.clone().acquire_owned().await else { return };
-        let task = tokio::spawn(exchange(stream, app.clone(), limits.deadline, slot));
+        let task = tokio::spawn(exchange(stream, app.clone(), limits.deadline, slot, &exchanges));
         connections.push((source(from.ip()), task.abort_handle()));
     }
 }
@@ -80,7 +91,24 @@ impl Lasting {
 }
 
 /// One request and its answer.
-pub(crate) async fn exchange<T>(stream: T, app: Router, deadline: Duration, _slot: OwnedSemaphorePermit)
+pub(crate) fn exchange<T>(
+    stream: T,
+    app: Router,
+    deadline: Duration,
+    slot: OwnedSemaphorePermit,
+    exchanges: &Exchanges,
+) -> impl Future<Output = ()> + Send + use<T>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let open = exchanges.0.subscribe();
+    async move {
+        answer(stream, app, deadline).await;
+        drop((open, slot));
+    }
+}
+
+async fn answer<T>(stream: T, app: Router, deadline: Duration)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -131,7 +159,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let routes = Router::new().route("/length", post(async |body: String| body.len().to_string()));
         let limits = Limits { connections: 4, deadline: Duration::from_secs(1) };
-        let server = tokio::spawn(serve(listener, routes, limits));
+        let server = tokio::spawn(serve(listener, routes, limits, Exchanges::default()));
         let ask = async |length: usize, sent: usize| {
             let mut stream = TcpStream::connect(address).await.unwrap();
             let head = format!("POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");

@@ -75,7 +75,7 @@ fn c_34_a_stream_tells_who_comes_and_goes_and_what_is_done() {
     panic!("no place comes back");
 }
 
-/// C-34: a webhook is sent what happens, and what it did not take again.
+/// C-34: a webhook is sent what happens, and what it did not take again; the end, too.
 #[test]
 fn c_34_a_webhook_is_sent_what_happens() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -105,11 +105,16 @@ fn c_34_a_webhook_is_sent_what_happens() {
             }
         }
     });
-    let control =
+    let mut control =
         Controlled::start_with("hook", "only = [\"voicelink\"]", &format!("control-webhooks = [\"{url}\"]"));
     let _alice = registered(connect(control.address("voicelink tcp")), "alice");
     let next = || got.recv_timeout(Duration::from_secs(20)).unwrap();
     let (first, again) = (next(), next());
     assert_eq!(first["events"][0]["name"], "alice");
     assert_eq!((&first["events"][0]["id"], &again["lost"]), (&again["events"][0]["id"], &json!(0)));
+    control.server.signal("-TERM");
+    let last = next();
+    let draining = last["events"].as_array().unwrap().iter().find(|event| event["type"] == "draining");
+    assert_eq!(draining.unwrap()["by"], "signal", "{last}");
+    assert!(control.server.wait().success());
 }

@@ -44,7 +44,8 @@ async fn next((mut reader, permit, first): Place) -> Option<(Result<String, Infa
     }
     let text = match tokio::time::timeout(BEAT, reader.next(PART)).await {
         Err(_) => ": \n\n".into(),
-        Ok((events, lost)) => {
+        Ok(None) => return None,
+        Ok(Some((events, lost))) => {
             let mut text = String::new();
             if lost > 0 {
                 let _ = write!(text, "event: lost\ndata: {{\"events\":{lost}}}\n\n");
