@@ -1,11 +1,7 @@
 //! The rules for slow consumers: what happens to a frame whose peer is blocked, and to any frame while all queues together hold too much.
 //!
-//! | word | meaning |
-//! | --- | --- |
-//! | blocked | the peer has not taken all that was written to it |
-//! | slow | it has been blocked for longer than `HubSettings::slow_after` |
-//! | over the total | all queues together hold more than `HubSettings::max_queued_total` |
-//! | pays | while over the total, frames for this connection are dropped, or make the hub close other connections ([`Load::pays`]) |
+//! ARCHITECTURE.md, "When a listener does not keep up", defines *blocked* and *slow*. *Over the total*: all queues together hold more than
+//! `HubSettings::max_queued_total`. A connection *pays* if frames for it are dropped then, or make the hub close other connections.
 
 use voxwire_core::Lane;
 
