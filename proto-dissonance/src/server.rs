@@ -167,6 +167,7 @@ impl Server {
 
     /// Exempts addresses that stand for many people (TLS terminators, gateways) from limits by address, as loopback is. A
     /// newer connection from one displaces no client, and a name that was lost behind one is not kept. Holds for connections that arrive from now on.
+    /// A hub has limits by address of its own: give `HubSettings::exempt` the same addresses.
     pub fn exempt(&mut self, addresses: &[IpAddr]) {
         self.sources.exempt(addresses);
     }

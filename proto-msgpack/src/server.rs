@@ -176,7 +176,8 @@ impl Server {
         }
     }
 
-    /// Exempts addresses that stand for many people from limits by address, as loopback is.
+    /// Exempts addresses that stand for many people (TLS terminators, gateways) from limits by address, as loopback is. A hub has limits by
+    /// address of its own: give `HubSettings::exempt` the same addresses.
     pub fn exempt(&mut self, addresses: &[IpAddr]) {
         self.registrations.exempt(addresses);
         self.creations.exempt(addresses);

@@ -182,8 +182,9 @@ impl Server {
         }
     }
 
-    /// Exempts addresses that stand for many people from limits by address, as loopback is; nor does a connection from there
-    /// displace another, and a name that was lost there is not kept.
+    /// Exempts addresses that stand for many people (TLS terminators, gateways) from limits by address, as loopback is. A newer connection
+    /// from one displaces no client, and a name that was lost behind one is not kept. A hub has limits by address of its own: give
+    /// `HubSettings::exempt` the same addresses.
     pub fn exempt(&mut self, addresses: &[IpAddr]) {
         self.attempts.exempt(addresses);
     }
