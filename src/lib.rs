@@ -3,7 +3,7 @@
 //! A session takes frames and time, and gives outputs and events ([`core::Session`]). The page of each protocol begins with examples of
 //! its codec and of its session alone. `transport::Connection` drives a client's session on tokio, `transport::Hub` a server's. The page
 //! of `transport` begins with a server and a client, and the [README](https://github.com/voxwire/voxwire#as-a-dependency) has more clients.
-//! The [`guide`] has chapters on drivers of your own, programs without a runtime, firmware, browsers, several sessions in one program,
+//! [`core`](core#glossary) has a glossary. The [`guide`] has chapters on drivers of your own, programs without a runtime, firmware, browsers, several sessions in one program,
 //! and threats.
 //!
 //! ## Installation
