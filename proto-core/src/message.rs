@@ -5,7 +5,7 @@ use core::fmt::{self, Debug};
 
 /// One message of a protocol, borrowing its variable parts from the frame it was decoded from.
 ///
-/// A *frame* is the whole unit as the protocol's document draws it, length field included, so offsets in errors equal
+/// A *frame* is the whole message as the protocol's document draws it, length field included, so offsets in errors equal
 /// offsets in the document. A frame is found first (see [`Framing`](crate::Framing)), decoded second: "incomplete" is
 /// not a decode error.
 pub trait Message<'a>: Sized + Debug {
@@ -49,7 +49,7 @@ pub trait Message<'a>: Sized + Debug {
     }
 }
 
-/// A message kept for longer than its input: the frame's bytes and the dialect, decoded again on [`get`](Self::get).
+/// A message kept for longer than its input: the frame's bytes and the `Wire`, decoded again on [`get`](Self::get).
 ///
 /// Decoding costs nanoseconds, so there are no owned twin types.
 ///

@@ -6,7 +6,7 @@ use core::{error::Error, net::SocketAddr};
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Input<'a> {
-    /// A peer is connected, or a datagram source has become one.
+    /// A peer is connected, or a first datagram has come from an address.
     Opened {
         /// The new peer's id, chosen by the driver.
         peer: PeerId,
@@ -142,7 +142,7 @@ pub enum Output<'s> {
         /// The peer.
         peer: PeerId,
     },
-    /// This datagram source is validated: keep it apart from unknown ones.
+    /// The peer, a source of datagrams, is no forgery: keep it apart from unknown sources, which displace each other.
     Validate {
         /// The peer.
         peer: PeerId,
@@ -253,7 +253,8 @@ impl FrameId {
     }
 }
 
-/// A protocol's state machine: a hub or a client, with any number of peers, and no input or output of its own.
+/// A protocol's state machine: a server or a client, with any number of peers, and no input or output of its own. The
+/// [glossary](crate#glossary) has the words.
 ///
 /// # Contract
 ///

@@ -64,7 +64,7 @@ pub struct Client {
     stats: ClientStats,
 }
 
-/// What a client is told at the start.
+/// Settings of a [`Client`].
 #[derive(Debug, Clone, Copy)]
 pub struct ClientSettings {
     /// `max_outbox` bytes of outputs waiting to be drained, `max_frame` and `max_text` on the wire, `max_peers` clients

@@ -94,16 +94,16 @@ pub enum ClientCommand<'a> {
 /// How a channel speaks.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Speech {
-    /// From a place in the game.
+    /// Whether it comes from a place in the game.
     pub positional: bool,
     /// How important it is.
     pub priority: Priority,
-    /// From 0 to 2.
+    /// Volume, from 0 to 2.
     pub volume: f32,
 }
 
 impl Speech {
-    /// From nowhere, at the default priority, at volume 1.
+    /// Without a place, at the default priority and volume 1.
     pub const DEFAULT: Self = Self { positional: false, priority: Priority::Default, volume: 1.0 };
 }
 

@@ -82,7 +82,7 @@ pub struct Reconnect {
     pub longest: Duration,
 }
 
-/// What a client is told at the start.
+/// Settings of a [`Client`].
 #[derive(Debug, Clone, Copy)]
 pub struct ClientSettings {
     /// The limits of [`Wire`], and of the outbox. Default: [`CLIENT_LIMITS`].

@@ -198,9 +198,9 @@ pub enum ServerCommand<'a> {
         /// Why.
         code: Code,
     },
-    /// Send an update that was kept, to a user who is logged in, or between `LoggingIn` and `Admit`; in the order of their
-    /// origin. When the client has shown that it has them, or its connection has taken them and has been there for so long since that it
-    /// must, `Received` follows.
+    /// Send an update that was kept, the oldest first, to a user who is logged in, or between `LoggingIn` and `Admit`. `Received` follows once
+    /// the client has shown that it has the update, or once its connection has taken the update and has lasted for
+    /// [`receipt_timeout`](crate::ServerSettings::receipt_timeout) since.
     Deliver {
         /// To whom.
         peer: PeerId,
@@ -214,7 +214,7 @@ pub enum ServerCommand<'a> {
         /// Who made it.
         owner: Text<'a>,
     },
-    /// A group that was stored has not been used for some time, see `GroupUsed`. Before the next time-out its members should be known.
+    /// A stored group has been unused for some time, see `GroupUsed`. Give its members before the next time-out.
     Unused {
         /// The group.
         group_name: Text<'a>,
@@ -312,7 +312,7 @@ pub enum ServerEvent<'a> {
         /// The user.
         username: Text<'a>,
     },
-    /// A group is used, which is said once a day: take note of it, to say with `Unused` when it was stored for how long it was not.
+    /// A group is used; at most once a day for a group. Store the day: `Unused` is to tell it after a restart.
     GroupUsed {
         /// The group.
         group_name: Box<[u8]>,
@@ -335,27 +335,27 @@ pub enum ServerEvent<'a> {
         /// `Whisper`, `MsgGroup` or `VoiceMsg`.
         update: ServerMessage<'a>,
     },
-    /// The client's transport has read what was delivered so far, which it may be asked in ZMTP 3.1: the next part of what is kept can be
-    /// delivered. Whether the client has it, `Received` says.
+    /// The client's transport has read all that was delivered so far (ZMTP 3.1 can ask for that): deliver the next updates. It does not show
+    /// that the client has them: `Received` does.
     Taken {
         /// The client.
         peer: PeerId,
     },
-    /// Some of what was delivered has arrived, and need not be kept any longer.
+    /// Delivered updates have arrived, and need not be kept any longer.
     Received {
         /// The client.
         peer: PeerId,
-        /// How many more messages, those that were delivered first.
+        /// How many more updates, the first delivered ones.
         messages: usize,
     },
-    /// A client is logged in again with the token that its lost connection had, and what was kept meanwhile can be delivered.
+    /// A client is logged in again with the token of its lost connection: deliver what was kept meanwhile.
     Resumed {
         /// The client.
         peer: PeerId,
         /// The connection that was lost.
         lost: PeerId,
-        /// How many more of the messages that were delivered to that one have arrived: those that came before the answer with the
-        /// token. What was delivered behind them is to be delivered once more.
+        /// How many more updates have arrived of those that were delivered to the lost connection: the ones before the answer with the token.
+        /// Deliver the later ones once more.
         received: usize,
     },
     /// A user has logged out.
@@ -364,8 +364,8 @@ pub enum ServerEvent<'a> {
         peer: PeerId,
         /// Who it was.
         username: Box<[u8]>,
-        /// How many more of the messages that were delivered to it have arrived: those that came before the answer to the log-in, or
-        /// that its connection had taken before it asked. What was delivered behind them is to be delivered once more.
+        /// How many more updates have arrived of those that were delivered to the client: the ones before the answer to the log-in, and the
+        /// ones that its connection had taken before the client asked. Deliver the later ones once more.
         received: usize,
     },
     /// A user takes part in a call.
@@ -375,7 +375,7 @@ pub enum ServerEvent<'a> {
         /// The group.
         group_name: Text<'a>,
     },
-    /// A user takes part no more, and is still connected.
+    /// A user has left the call, and is still connected.
     CallLeft {
         /// The client.
         peer: PeerId,

@@ -47,7 +47,7 @@ pub struct Client {
     stats: ClientStats,
 }
 
-/// What a client is told at the start.
+/// Settings of a [`Client`].
 #[derive(Debug, Clone, Copy)]
 pub struct ClientSettings {
     /// `max_outbox` bytes of outputs waiting to be drained, the rest on the wire; the contact list has `max_items` names at most. Default:

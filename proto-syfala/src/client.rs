@@ -33,7 +33,7 @@ pub struct Client {
     stats: ClientStats,
 }
 
-/// What a client is told at the start.
+/// Settings of a [`Client`].
 #[derive(Debug, Clone, Copy)]
 pub struct ClientSettings {
     /// `max_peers` sources of datagrams, `max_outbox` bytes of outputs waiting, `max_frame` and `max_items` on the wire.

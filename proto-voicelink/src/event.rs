@@ -167,16 +167,16 @@ pub enum ServerCommand<'a> {
     },
     /// Put no call of `caller` through to `callee` any more: the caller hears that the callee is busy.
     Block {
-        /// Who is left in peace.
+        /// The name of the one who is not to be called.
         callee: &'a str,
-        /// From whom.
+        /// The name of the one whose calls are refused.
         caller: &'a str,
     },
     /// Undo `Block`.
     Unblock {
-        /// Who was left in peace.
+        /// As in `Block`.
         callee: &'a str,
-        /// From whom.
+        /// As in `Block`.
         caller: &'a str,
     },
     /// End the call a peer is in, for both sides. `Ended` follows.

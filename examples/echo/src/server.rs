@@ -3,7 +3,7 @@ use core::{convert::Infallible, time::Duration};
 use voxwire_core::{Bucket, Connections, Datagram, Deadlines, EncodeError, Input, Instant, Lane, Message};
 use voxwire_core::{Outbox, PeerId, Rate, Session};
 
-/// What a server is told at the start.
+/// Settings of a [`Server`].
 #[derive(Debug, Clone, Copy)]
 pub struct ServerSettings {
     /// Clients at a time. Default: 1024. For one more, the oldest is closed that has never sent a request.

@@ -1,10 +1,10 @@
-//! What a server is told, and the original's profile.
+//! A server's settings, and the original's profile.
 
 use crate::Profile;
 use core::time::Duration;
 use voxwire_core::{Limits, Rate};
 
-/// What a server is told at the start. Every limit has a safe default.
+/// Settings of a [`Server`](crate::Server): limits, rates, choices. Every limit has a safe default.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerSettings {
     /// `max_peers` connections, `max_outbox` bytes of outputs waiting to be drained, `max_frame` and `max_text` on the wire.
@@ -19,10 +19,9 @@ pub struct ServerSettings {
     /// holder's own address does (never on loopback and [`Server::exempt`](crate::Server::exempt), where one address is many
     /// people); any other client goes on asking. Default: off.
     pub newest_wins: bool,
-    /// Clients may have any name, and rooms may, of at most 255 bytes of UTF-8, as in the original; clients' names are then
-    /// compared byte by byte. Without it a client's name is checked by [`check_name`](voxwire_core::check_name) and compared in
-    /// its canonical form, and a room's, which is the game's choice and makes its number, by
-    /// [`check_label`](voxwire_core::check_label). Default: off.
+    /// Clients and rooms may have any name of at most 255 bytes of UTF-8, as in the original, and clients' names are compared byte by
+    /// byte. Otherwise a client's name is checked by [`check_name`](voxwire_core::check_name) and compared in its canonical form, and a
+    /// room's name, which the game chooses, is checked by [`check_label`](voxwire_core::check_label). Default: off.
     pub any_name: bool,
     /// A repeated handshake removes the client and lets it join again, as in later originals, rather than being answered once
     /// more, as in those of 2018. Default: off.
@@ -31,13 +30,13 @@ pub struct ServerSettings {
     pub addressed_only: bool,
     /// Voice relayed as type 7 is handed on reliably, as the type says. (Old releases do so by mistake.) Default: off.
     pub reliable_voice: bool,
-    /// How long a number rests that is given back. With at most 1000 resting and none free, the oldest is reused; otherwise joins are
+    /// How long a client's number rests after the client has left. With at most 1000 resting and none free, the oldest is reused; otherwise joins are
     /// refused. Default: 30 s.
     pub id_quarantine: Duration,
     /// How long the name of a lost connection is kept from other addresses. Not at all where its own stands for many people
     /// (loopback, [`Server::exempt`](crate::Server::exempt)): nothing would show whose it was. Default: 30 s.
     pub quarantine: Duration,
-    /// How long a connection may stay that is not in the session. Default: 300 s.
+    /// How long a connection may stay without joining the session. Default: 300 s.
     pub idle_timeout: Duration,
     /// Rooms that one client may listen to. Default: 64.
     pub max_rooms: usize,
@@ -63,8 +62,8 @@ pub struct ServerSettings {
     /// refused, and each counts as a change of state. A source is an IPv4 address or an IPv6 /64; loopback and
     /// [`Server::exempt`](crate::Server::exempt) are exempt. Default: 10 a second, 300 at once.
     pub attempts: Rate,
-    /// Voice packets of all connections of one source together: each connection has an equal part of it, and what its own part
-    /// does not cover comes from as much again that they share. Beyond it packets are dropped. Loopback is exempt. Default: 1920
+    /// Voice packets of all connections of one source together: each connection has an equal part of this rate, and all
+    /// share the same rate again. Beyond it packets are dropped. Loopback is exempt. Default: 1920
     /// a second, 1920 at once.
     pub source_voice: Rate,
     /// Texts of one source, in the same way; beyond it reading pauses. Default: 40 a second, 320 at once.
@@ -73,7 +72,7 @@ pub struct ServerSettings {
     /// once.
     pub source_state: Rate,
     /// Bytes of states, deltas and texts of one source, in the same way; beyond it reading pauses. A listener that takes twice as
-    /// much is never cut off because of what one source has it told. Default: 16 KiB a second, 64 KiB at once.
+    /// much is never cut off because of one source. Default: 16 KiB a second, 64 KiB at once.
     pub source_bytes: Rate,
     /// Voice that may be queued for a slow listener, in bytes. Default: 16 KiB.
     pub droppable_budget: usize,

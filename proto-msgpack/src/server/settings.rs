@@ -1,4 +1,4 @@
-//! What a server is told, and the profiles.
+//! A server's settings, and the profiles.
 
 use core::{ops::RangeInclusive, time::Duration};
 use voxwire_core::{Limits, Rate};
@@ -30,7 +30,7 @@ pub const MIN_KEPT_COST: usize = 2048;
 /// What the waiting requests of one connection may have before its reading pauses, in bytes.
 pub const MAX_QUEUED_BYTES: usize = 64 * 1024;
 
-/// What a server is told at the start. Every limit has a safe default.
+/// Settings of a [`Server`](crate::Server): limits, rates, choices. Every limit has a safe default.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerSettings {
     /// `max_peers` connections, `max_outbox` bytes of outputs waiting to be drained, and the limits of [`Wire`](crate::Wire). Default:

@@ -1,4 +1,4 @@
-//! What a server is told, and the original's profile.
+//! A server's settings, and the original's profile.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
@@ -10,7 +10,7 @@ pub const MAX_PENDING_CALLS: usize = 16;
 /// Calls of one caller that a refusal can answer: older ones are forgotten.
 pub const MAX_CALLED: usize = 32;
 
-/// What a server is told at the start. Every limit has a safe default.
+/// Settings of a [`Server`](crate::Server): limits, rates, choices. Every limit has a safe default.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerSettings {
     /// `max_peers` connections, `max_outbox` bytes of outputs waiting to be drained, the rest on the wire. Default:
@@ -62,9 +62,9 @@ pub struct ServerSettings {
     /// VoiceData packets of one side of a carried call; beyond it reading pauses, nothing is dropped. Originals send what has
     /// piled up at the start of a call in one burst. Default: 120 a second, 500 at once.
     pub voice: Rate,
-    /// Log-ins and calls of one source address (loopback and [`Server::exempt`](crate::Server::exempt) are exempt). Each of its
-    /// connections has an equal part of as much again, so that no neighbour takes it all, and a quarter at once is for those
-    /// that have had nothing yet. Default: 2 a second, 40 at once.
+    /// Log-ins and calls of one source address (loopback and [`Server::exempt`](crate::Server::exempt) are exempt). All
+    /// connections of the source share this rate, and each has an equal part of the same rate again. A quarter of the burst is kept for
+    /// connections that have had none yet. Default: 2 a second, 40 at once.
     pub attempts: Rate,
     /// Calls handed on to one callee, from all callers together. Default: 10 a second, 100 at once.
     pub rings: Rate,

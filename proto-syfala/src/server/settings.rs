@@ -1,10 +1,10 @@
-//! What a server is told.
+//! A server's settings.
 
 use crate::Timing;
 use core::time::Duration;
 use voxwire_core::{Limits, Rate};
 
-/// What a server is told at the start. Every limit has a safe default.
+/// Settings of a [`Server`](crate::Server): limits, rates, choices. Every limit has a safe default.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerSettings {
     /// `max_peers` sources of datagrams, `max_outbox` bytes of outputs waiting, `max_frame` and `max_items` on the wire.

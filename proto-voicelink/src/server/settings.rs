@@ -1,10 +1,10 @@
-//! What a server is told.
+//! A server's settings.
 
 use crate::Ranges;
 use core::time::Duration;
 use voxwire_core::{Limits, Rate};
 
-/// What a server is told at the start. Every limit has a safe default.
+/// Settings of a [`Server`](crate::Server): limits, rates, choices. Every limit has a safe default.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerSettings {
     /// `max_peers` connections, `max_outbox` bytes of outputs waiting to be drained, `max_frame` and `max_text` on the wire.
@@ -24,7 +24,7 @@ pub struct ServerSettings {
     pub answer_timeout: Duration,
     /// How long a call may be up with no audio either way. Default: 1 h.
     pub call_idle_timeout: Duration,
-    /// How long a peer may stay that has no name to be called by, and no call. (Registered peers wait for hours.) Default: 300 s.
+    /// How long a peer without a name and without a call may stay. (Registered peers wait for hours.) Default: 300 s.
     pub idle_timeout: Duration,
     /// How long the name of a lost connection is kept from other addresses. Not at all where its own stands for many people
     /// (loopback, [`Server::exempt`](crate::Server::exempt)): nothing would show whose it was. Default: 30 s.
@@ -44,9 +44,9 @@ pub struct ServerSettings {
     pub control: Rate,
     /// Audio packets of one connection; beyond it reading pauses, nothing is dropped. Default: 1000 a second, 5000 at once.
     pub voice: Rate,
-    /// Calls and registrations of one source address (loopback and [`Server::exempt`](crate::Server::exempt) are exempt). Each
-    /// of its connections has an equal part of as much again, so that no neighbour takes it all, and a quarter at once is for
-    /// those that have had nothing yet. Default: 2 a second, 40 at once.
+    /// Calls and registrations of one source address (loopback and [`Server::exempt`](crate::Server::exempt) are exempt). All
+    /// connections of the source share this rate, and each has an equal part of the same rate again. A quarter of the burst is kept for
+    /// connections that have had none yet. Default: 2 a second, 40 at once.
     pub attempts: Rate,
     /// Calls put through to one callee, from all callers together; beyond it the callee is busy. Default: 10 a second, 100 at
     /// once.
