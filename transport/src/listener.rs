@@ -207,7 +207,8 @@ impl Listener {
     }
 
     /// The same socket, for clients only whose token `admits` accepts. The token is the part of the client's hello that
-    /// [`Remote::token`](crate::Remote::token) sets. `admits` gets the client's address as well.
+    /// [`Remote::token`](crate::Remote::token) sets. `admits` gets the client's address as well. [Who may come in](crate#who-may-come-in)
+    /// compares this with other gates.
     ///
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for plain TCP and for plain UDP, where clients send no hello.
@@ -224,8 +225,9 @@ impl Listener {
     }
 
     /// The same socket, closed to addresses that `lets_in` refuses. Their connections are closed, and their datagrams dropped, before anything
-    /// is done for them. `lets_in` is called for every connection and for every new source of plain UDP, so it has to be quick. It gets IPv4
-    /// addresses as such, and never mapped to IPv6.
+    /// is done for them. `lets_in` is called for every connection, before and after its handshakes, and for every new source of plain UDP, so it
+    /// has to be quick. It gets IPv4 addresses as such, and never mapped to IPv6. [Who may come in](crate#who-may-come-in) compares this with
+    /// other gates.
     #[must_use]
     pub fn with_gate(mut self, lets_in: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
         let gate = Gate(std::sync::Arc::new(lets_in));

@@ -41,7 +41,7 @@ pub struct HubSettings {
     /// Bytes queued for all connections. A frame that is queued for many counts once. What TLS holds for a peer that takes nothing counts
     /// 16 KiB. 128 MiB by default.
     ///
-    /// While more than this is queued, connections pay that have more than 64 KiB queued or whose peer is blocked:
+    /// While more than this is queued, these rules hold for connections with more than 64 KiB queued, or with a blocked peer:
     ///
     /// - Droppable frames for them are dropped.
     /// - A reliable frame for them resets the connections with the most bytes queued, until an eighth of the limit is free. Memory of those is
@@ -62,9 +62,9 @@ pub struct HubSettings {
     /// A source is an IPv4 address, or a /64 of IPv6; loopback is exempt. The first frame may be as large as all of it. A frame for which there
     /// is no room waits until all of it fits.
     ///
-    /// Sources that wait take turns; in IPv6 each /48 does, and in it each /64. The source is first that has held least lately, in bytes times
-    /// seconds. A frame that has ended counts as well. What was held counts half every two minutes. A source is not put back for the first
-    /// six seconds of a frame of the size that it waits for (1.5 s of a small one, 3 s of a medium one).
+    /// Among sources that wait (IPv6: among /48s, and in one among /64s) the one that has held least lately is next, in bytes times seconds,
+    /// ended frames included. What was held counts half every two minutes. The first six seconds of a frame of the size that the source
+    /// waits for do not count (1.5 s of a small one, 3 s of a medium one).
     ///
     /// While a frame waits, connections that hold memory of its class are closed:
     ///
