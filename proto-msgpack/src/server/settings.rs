@@ -54,14 +54,14 @@ pub struct ServerSettings {
     /// Log-ins of one user that are taken up, in tokens of which each costs [`RESUMPTION`]. Beyond it the token is worth nothing on
     /// another connection, and the user has to log in. Default: 1 token a second and 128 at once, that is 15 a minute and 32 at once.
     pub resumptions: Rate,
-    /// How long the application may take to answer, before the client is told `SERVER_UNAVAILABLE`. For a group message that
-    /// a user has it is told `SUCCESS`. Default: 30 s.
+    /// How long the application may take to answer, before the client is told `SERVER_UNAVAILABLE`. A group message
+    /// that a member has received is answered `SUCCESS`. Default: 30 s.
     pub answer_timeout: Duration,
     /// The same for log-ins and registrations, which wait for each other. Clients wait for 40 s. Default: 38 s.
     pub admission_timeout: Duration,
-    /// After which time a client that is connected must have got what its connection has taken ([`Input::Answered`](voxwire_core::Input::Answered),
-    /// [`Input::Written`](voxwire_core::Input::Written)), beside what the delivery takes at 16 KiB a second: longer than a driver waits for sent bytes to be
-    /// acknowledged. What still waits for the connection has not arrived, however long that takes. Default: 45 s.
+    /// How long after the client's connection has taken an update ([`Input::Answered`](voxwire_core::Input::Answered),
+    /// [`Input::Written`](voxwire_core::Input::Written)) the update counts as received, if the connection lasts. The time that the delivery takes at
+    /// 16 KiB a second comes on top. It is longer than a driver waits for sent bytes to be acknowledged. Default: 45 s.
     pub receipt_timeout: Duration,
     /// Connections of one user. As many more may be logged in for requests alone; one beyond those displaces the oldest of them.
     /// Default: 16.
