@@ -46,8 +46,8 @@ use voxwire_server::logging;
 #[derive(Debug, Parser)]
 #[command(name = "voxwire-client", version)]
 struct Flags {
-    /// The server; without a port, or at all, the protocol's own on loopback. (syfala's `discover` and `stream` ask every user on
-    /// all networks of this machine without it.)
+    /// Server as HOST[:PORT] [default: loopback, and the protocol's own port]. Without it, syfala's `discover` and `stream` ask on all
+    /// networks of this machine.
     #[arg(long, global = true, value_name = "ADDR")]
     server: Option<String>,
     /// Speak TLS, and trust the authorities of this system (SSL_CERT_FILE names others).
