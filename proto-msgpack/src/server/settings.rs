@@ -51,7 +51,7 @@ pub struct ServerSettings {
     pub contacts_first: bool,
     /// How long the log-in of a lost connection may be taken up again, with its token, from the same address. Default: 60 s.
     pub resume_timeout: Duration,
-    /// Log-ins of one user that are taken up, in tokens of which each costs [`RESUMPTION`]. Beyond it the token is worth nothing on
+    /// Log-ins of one user that are taken up again. Each costs [`RESUMPTION`] tokens. Beyond it the token is worth nothing on
     /// another connection, and the user has to log in. Default: 1 token a second and 128 at once, that is 15 a minute and 32 at once.
     pub resumptions: Rate,
     /// How long the application may take to answer, before the client is told `SERVER_UNAVAILABLE`. A group message
@@ -85,12 +85,12 @@ pub struct ServerSettings {
     pub max_queued_request_bytes: usize,
     /// `call_data` of one connection; beyond it reading pauses, nothing is dropped. Default: 120 a second, 500 at once.
     pub voice: Rate,
-    /// Registrations of one address, in tokens of which each costs [`REGISTRATION`] (loopback and
+    /// Registrations of one address. Each costs [`REGISTRATION`] tokens (loopback and
     /// [`Server::exempt`](crate::Server::exempt) are exempt). Log-ins are not refused by address, so that no user can keep its neighbours out: the
     /// application serves them in an order of its own. Default: 1 token a second and 600 at once, that is four a minute and 40 at
     /// once.
     pub registrations: Rate,
-    /// New groups of one address, in tokens of which each costs [`CREATION`] (loopback and [`Server::exempt`](crate::Server::exempt) are exempt). Default: 1
+    /// New groups of one address. Each costs [`CREATION`] tokens (loopback and [`Server::exempt`](crate::Server::exempt) are exempt). Default: 1
     /// token a second and 3840 at once, that is one a minute and 64 at once.
     pub creations: Rate,
     /// After which time a group is forgotten that only its owner is a member of, and that no user has used. Default: a day.
