@@ -17,7 +17,7 @@ pub struct HubSettings {
     /// Addresses that stand for many people, as that of a proxy that terminates TLS. No limit for one address holds for them, as none does for
     /// loopback. Other addresses in the same IPv6 /64 are limited as usual, and connections of an exempt address do not count against them.
     /// The session has limits by address of its own: behind a proxy or a NAT, give `Server::exempt` of the protocol the same addresses.
-    /// None by default.
+    /// A list that is read at the start of a program lives as long with `Vec::leak`. None by default.
     pub exempt: &'static [IpAddr],
     /// How long each of these may take: a TLS or QUIC handshake, the hello of TCP + UDP, the handshake of a framing (ZMTP). 10 s by default.
     pub handshake_timeout: Duration,

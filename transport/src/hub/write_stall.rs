@@ -14,7 +14,7 @@ use voxwire_core::Instant;
 ///   buffers (some 115 KB) by then.
 /// - A peer that vanishes while the timeout is extended is reset at the next retransmission. Retransmissions come at growing intervals: the next one is 28 s
 ///   away at most.
-/// - If the system's buffers fill up before that, it is reset 16 s later: within 30 s.
+/// - If the system's buffers fill up before that, it is reset within 16 s of that: within 30 s after it vanished.
 #[derive(Debug)]
 pub(super) struct WriteStall {
     /// Since when bytes are queued.
