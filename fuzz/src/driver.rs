@@ -257,14 +257,6 @@ mod tests {
             match command {}
         }
 
-        fn handle_timeout<'a>(&mut self, _: Instant) -> Option<Self::Event<'a>> {
-            None
-        }
-
-        fn poll_timeout(&self) -> Option<Instant> {
-            None
-        }
-
         fn outbox(&mut self) -> &mut Outbox {
             &mut self.outbox
         }

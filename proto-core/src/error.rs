@@ -45,6 +45,16 @@ impl DecodeError {
     pub const fn new(field: &'static str, offset: usize, kind: DecodeErrorKind) -> Self {
         Self { field, offset, kind }
     }
+
+    /// A tag that selects nothing: see [`DecodeErrorKind::Tag`].
+    pub const fn tag(field: &'static str, offset: usize, got: u64, expected: &'static str) -> Self {
+        Self::new(field, offset, DecodeErrorKind::Tag { got, expected })
+    }
+
+    /// A count or length over a limit: see [`DecodeErrorKind::Limit`].
+    pub const fn limit(field: &'static str, offset: usize, got: u64, max: usize) -> Self {
+        Self::new(field, offset, DecodeErrorKind::Limit { got, max })
+    }
 }
 
 /// What is wrong with a field.
@@ -131,6 +141,17 @@ pub enum EncodeError {
         /// What the output can still take.
         available: usize,
     },
+}
+
+impl EncodeError {
+    /// Checks that a field of `len` bytes or items has at most `max`. Returns `len`.
+    ///
+    /// # Errors
+    /// [`EncodeError::TooLong`] if it has more.
+    #[inline]
+    pub const fn check_len(field: &'static str, len: usize, max: usize) -> Result<usize, Self> {
+        if len > max { Err(Self::TooLong { field, len, max }) } else { Ok(len) }
+    }
 }
 
 /// The outbox is at its limit; nothing was queued. Drain it and try again.

@@ -341,12 +341,16 @@ pub trait Session {
     /// See point 6 of the contract.
     fn handle_command(&mut self, now: Instant, command: Self::Command<'_>) -> Result<(), Self::Refusal>;
 
-    /// Fires one expired timer. Its event borrows from nothing.
-    fn handle_timeout<'a>(&mut self, now: Instant) -> Option<Self::Event<'a>>;
+    /// Fires one expired timer. Its event borrows from nothing. By default there is no timer.
+    fn handle_timeout<'a>(&mut self, _now: Instant) -> Option<Self::Event<'a>> {
+        None
+    }
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called next; `None` if there is no timer. [`Instant::ZERO`] means that an event waits:
     /// drivers call it at once.
-    fn poll_timeout(&self) -> Option<Instant>;
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
 
     /// Returns a frame that was put off and can be handled now, see point 8 of the contract. Most sessions put nothing off.
     fn take_deferred(&mut self) -> Option<Deferred> {

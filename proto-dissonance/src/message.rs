@@ -263,10 +263,7 @@ impl Packet<'_> {
             }
             Self::RemoveClient { .. } | Self::HandshakeP2P { .. } => size_of::<ClientHead>(),
         };
-        match wire.limits.max_frame {
-            max if len > max => Err(EncodeError::TooLong { field: "packet", len, max }),
-            _ => Ok(len),
-        }
+        EncodeError::check_len("packet", len, wire.limits.max_frame)
     }
 
     #[inline(never)]
@@ -326,8 +323,7 @@ impl<'a> Packet<'a> {
     #[inline(never)]
     fn decode_any(frame: &'a [u8], wire: &Wire) -> Result<Self, DecodeError> {
         if frame.len() > wire.limits.max_frame {
-            let kind = DecodeErrorKind::Limit { got: frame.len() as u64, max: wire.limits.max_frame };
-            return Err(DecodeError::new("packet", 0, kind));
+            return Err(DecodeError::limit("packet", 0, frame.len() as u64, wire.limits.max_frame));
         }
         let mut reader = Reader::new(frame);
         let magic = reader.u16_be("magic")?;
@@ -342,8 +338,7 @@ impl<'a> Packet<'a> {
             return Ok(Self::HandshakeRequest(HandshakeRequest { codec, name }));
         }
         if !(kind::CLIENT_STATE..=kind::HANDSHAKE_P2P).contains(&kind) {
-            let kind = DecodeErrorKind::Tag { got: kind.into(), expected: "a type from 1 to 11" };
-            return Err(DecodeError::new("type", 2, kind));
+            return Err(DecodeError::tag("type", 2, kind.into(), "a type from 1 to 11"));
         }
         let session = reader.u32_be("session")?;
         Self::read(kind, session, &mut reader, wire)
@@ -369,7 +364,7 @@ impl<'a> Packet<'a> {
                 Self::VoiceData(VoiceData { session, sender, options, sequence, channels, frame })
             }
             kind::TEXT_DATA => {
-                let tag = *reader;
+                let tag = reader.offset();
                 let recipient = reader.u8("recipient type")?;
                 let sender = client_id(reader, "sender")?;
                 let target = reader.array("target")?;
@@ -377,9 +372,8 @@ impl<'a> Packet<'a> {
                     0 => Recipient::Room(RoomId::from_bytes(target)),
                     1 => Recipient::Player(ClientId::from_bytes(target)),
                     got => {
-                        let kind =
-                            DecodeErrorKind::Tag { got: got.into(), expected: "0 (room) or 1 (player)" };
-                        return Err(tag.error("recipient type", kind));
+                        let expected = "0 (room) or 1 (player)";
+                        return Err(DecodeError::tag("recipient type", tag, got.into(), expected));
                     }
                 };
                 let text = Text::read_field(reader, "text", text)?;
@@ -542,10 +536,8 @@ impl<'a> Element<'a> for RoomListeners<'a> {
     }
 
     fn encoded_len(&self, _max_text: usize) -> Result<usize, EncodeError> {
-        match self.listeners.len() {
-            len @ 0..=255 => Ok(sum([3, len.saturating_mul(2)])),
-            len => Err(EncodeError::TooLong { field: "listeners", len, max: 255 }),
-        }
+        let len = EncodeError::check_len("listeners", self.listeners.len(), 255)?;
+        Ok(sum([3, len.saturating_mul(2)]))
     }
 
     fn write(&self, out: &mut impl BufMut) {
@@ -601,10 +593,7 @@ fn put_count(out: &mut impl BufMut, count: usize) {
 }
 
 fn count(field: &'static str, len: usize) -> Result<(), EncodeError> {
-    match usize::from(u16::MAX) {
-        max if len > max => Err(EncodeError::TooLong { field, len, max }),
-        _ => Ok(()),
-    }
+    EncodeError::check_len(field, len, usize::from(u16::MAX)).map(drop)
 }
 
 fn sum<const N: usize>(parts: [usize; N]) -> usize {

@@ -2,7 +2,7 @@ use crate::MAX_NAME;
 use alloc::{borrow::Cow, string::String};
 use core::fmt;
 use voxwire_core::bytes::BufMut;
-use voxwire_core::{DecodeError, DecodeErrorKind, Element, EncodeError, NameError, Reader, Untrusted};
+use voxwire_core::{DecodeError, Element, EncodeError, NameError, Reader, Untrusted};
 
 /// A string as it travels: null, or bytes that are meant to be UTF-8.
 ///
@@ -53,19 +53,16 @@ impl<'a> Text<'a> {
         field: &'static str,
         max: usize,
     ) -> Result<Self, DecodeError> {
-        let start = *reader;
+        let start = reader.offset();
         let Some(len) = reader.u16_be(field)?.checked_sub(1).map(usize::from) else { return Ok(Self::NULL) };
         if len > max {
-            return Err(start.error(field, DecodeErrorKind::Limit { got: len as u64, max }));
+            return Err(DecodeError::limit(field, start, len as u64, max));
         }
         reader.take(field, len).map(|bytes| Self(Some(bytes)))
     }
 
     pub(crate) fn field_len(self, field: &'static str, max: usize) -> Result<usize, EncodeError> {
-        let (len, max) = (self.0.map_or(0, <[u8]>::len), max.min(MOST));
-        if len > max {
-            return Err(EncodeError::TooLong { field, len, max });
-        }
+        let len = EncodeError::check_len(field, self.0.map_or(0, <[u8]>::len), max.min(MOST))?;
         Ok(len.saturating_add(2))
     }
 

@@ -120,10 +120,9 @@ impl Packet<'_> {
             Self::AddContact { contacts } | Self::DelContact { contacts } => {
                 list_len(contacts, max, "contacts", wire.limits.max_items)
             }
-            Self::VoiceData(data) => match data.len() {
-                len if len <= wire.max_voice => Ok(len.saturating_add(8)),
-                len => Err(EncodeError::TooLong { field: "data", len, max: wire.max_voice }),
-            },
+            Self::VoiceData(data) => {
+                Ok(EncodeError::check_len("data", data.len(), wire.max_voice)?.saturating_add(8))
+            }
         }
     }
 }
@@ -141,8 +140,8 @@ impl<'a> Packet<'a> {
             return Err(truncated("opcode", 8, HEAD_LEN, frame.len()));
         };
         if frame.len() > wire.limits.max_frame {
-            let kind = DecodeErrorKind::Limit { got: length, max: wire.limits.max_frame.saturating_sub(8) };
-            return Err(DecodeError::new("length", 0, kind));
+            let max = wire.limits.max_frame.saturating_sub(8);
+            return Err(DecodeError::limit("length", 0, length, max));
         }
         let mut reader = Reader::at(frame, HEAD_LEN);
         let max = wire.limits.max_text;
@@ -161,11 +160,10 @@ impl<'a> Packet<'a> {
                 Self::CallRequest(CallRequest { contact, host, port: reader.u16_le("port")? })
             }
             opcode::VOICE_DATA => {
-                let start = reader;
+                let start = reader.offset();
                 let data = Text::read_field(&mut reader, "data", usize::MAX)?.0;
                 if data.len() > wire.max_voice {
-                    let kind = DecodeErrorKind::Limit { got: data.len() as u64, max: wire.max_voice };
-                    return Err(start.error("data", kind));
+                    return Err(DecodeError::limit("data", start, data.len() as u64, wire.max_voice));
                 }
                 Self::VoiceData(data)
             }
@@ -176,10 +174,7 @@ impl<'a> Packet<'a> {
                 Self::DelContact { contacts }
             }
             opcode::CONNECTION_ESTABLISHED => Self::ConnectionEstablished,
-            got => {
-                let kind = DecodeErrorKind::Tag { got: got.into(), expected: "an opcode from 1 to 11" };
-                return Err(DecodeError::new("opcode", 8, kind));
-            }
+            got => return Err(DecodeError::tag("opcode", 8, got.into(), "an opcode from 1 to 11")),
         })
     }
 }
@@ -207,10 +202,7 @@ impl<'a> Message<'a> for Packet<'a> {
             }
             _ => self.body_len(wire)?.saturating_add(HEAD_LEN),
         };
-        if len > wire.limits.max_frame {
-            return Err(EncodeError::TooLong { field: "length", len, max: wire.limits.max_frame });
-        }
-        Ok(len)
+        EncodeError::check_len("length", len, wire.limits.max_frame)
     }
 
     #[inline]

@@ -151,9 +151,7 @@ pub fn list_len<'a, T: Element<'a>>(
     field: &'static str,
     max: usize,
 ) -> Result<usize, EncodeError> {
-    if list.len() > max {
-        return Err(EncodeError::TooLong { field, len: list.len(), max });
-    }
+    EncodeError::check_len(field, list.len(), max)?;
     Ok(list.encoded_len(max_text)?.saturating_add(COUNT_LEN))
 }
 

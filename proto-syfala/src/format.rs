@@ -201,9 +201,9 @@ impl<'a> Formats<'a> {
     }
 
     pub(crate) fn encoded_len(&self, max: usize) -> Result<usize, EncodeError> {
-        let list = |list: &List<'_, Format>, field| match list.len() {
-            len if len > max => Err(EncodeError::TooLong { field, len, max }),
-            len => Ok(list.encoded_len(0)?.saturating_add(varint::len(len as u64))),
+        let list = |list: &List<'_, Format>, field| -> Result<usize, EncodeError> {
+            let len = EncodeError::check_len(field, list.len(), max)?;
+            Ok(list.encoded_len(0)?.saturating_add(varint::len(len as u64)))
         };
         Ok(list(&self.inputs, "inputs")?.saturating_add(list(&self.outputs, "outputs")?))
     }

@@ -4,7 +4,7 @@ use crate::wire::{AUDIO_HEAD_LEN, client, server};
 use crate::{Wire, varint};
 use core::fmt;
 use voxwire_core::bytes::BufMut;
-use voxwire_core::{DecodeError, DecodeErrorKind, EncodeError, Message, Reader};
+use voxwire_core::{DecodeError, EncodeError, Message, Reader};
 
 /// What a client sends. Bytes behind the message are ignored, as the reference does; behind Audio they are its payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,10 +89,7 @@ impl<'a> Audio<'a> {
 
     fn encoded_len(&self, wire: &Wire) -> Result<usize, EncodeError> {
         let max = wire.limits.max_frame.saturating_sub(AUDIO_HEAD_LEN);
-        match self.payload.len() {
-            len if len > max => Err(EncodeError::TooLong { field: "audio", len, max }),
-            len => Ok(AUDIO_HEAD_LEN.saturating_add(len)),
-        }
+        Ok(EncodeError::check_len("audio", self.payload.len(), max)?.saturating_add(AUDIO_HEAD_LEN))
     }
 
     fn write(&self, from: Sender, out: &mut impl BufMut) {
@@ -225,10 +222,7 @@ impl<'a> Message<'a> for ServerMessage<'a> {
             Self::Audio(audio) => audio.encoded_len(wire),
             Self::Connect(formats) => {
                 let len = formats.encoded_len(wire.limits.max_items)?.saturating_add(1);
-                match wire.limits.max_frame {
-                    max if len > max => Err(EncodeError::TooLong { field: "formats", len, max }),
-                    _ => Ok(len),
-                }
+                EncodeError::check_len("formats", len, wire.limits.max_frame)
             }
             _ => Ok(1),
         }
@@ -285,8 +279,7 @@ fn decode_server<'a>(frame: &'a [u8], wire: &Wire) -> Result<ServerMessage<'a>, 
 
 fn begin<'a>(frame: &'a [u8], wire: &Wire) -> Result<(Reader<'a>, u32), DecodeError> {
     if frame.len() > wire.limits.max_frame {
-        let kind = DecodeErrorKind::Limit { got: frame.len() as u64, max: wire.limits.max_frame };
-        return Err(DecodeError::new("datagram", 0, kind));
+        return Err(DecodeError::limit("datagram", 0, frame.len() as u64, wire.limits.max_frame));
     }
     let mut reader = Reader::new(frame);
     let discriminant = varint::u32(&mut reader, "message")?;
@@ -295,5 +288,5 @@ fn begin<'a>(frame: &'a [u8], wire: &Wire) -> Result<(Reader<'a>, u32), DecodeEr
 
 #[cold]
 fn unknown(got: u32, expected: &'static str) -> DecodeError {
-    DecodeError::new("message", 0, DecodeErrorKind::Tag { got: got.into(), expected })
+    DecodeError::tag("message", 0, got.into(), expected)
 }

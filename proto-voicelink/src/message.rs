@@ -94,18 +94,12 @@ impl Packet<'_> {
             }
             Packet::Parameters { optional, .. } => (PARAMETERS_HEAD_LEN, "Optional Data", optional.len()),
             Packet::Handshake(Handshake { user_name, optional, .. }) => {
-                let (len, max) = (user_name.len(), wire.limits.max_text.min(usize::from(u16::MAX)));
-                if len > max {
-                    return Err(EncodeError::TooLong { field: "Username", len, max });
-                }
+                let max = wire.limits.max_text.min(usize::from(u16::MAX));
+                let len = EncodeError::check_len("Username", user_name.len(), max)?;
                 (HANDSHAKE_HEAD_LEN.saturating_add(len), "Optional Data", optional.len())
             }
         };
-        let max = most(wire, fixed);
-        if variable > max {
-            return Err(EncodeError::TooLong { field, len: variable, max });
-        }
-        Ok(fixed.saturating_add(variable))
+        Ok(EncodeError::check_len(field, variable, most(wire, fixed))?.saturating_add(fixed))
     }
 
     fn write<O: Order>(&self, wire: &Wire, out: &mut impl BufMut) {
@@ -153,8 +147,7 @@ impl<'a> Packet<'a> {
             return Err(wrong_length(length, frame.len()));
         }
         if length > wire.limits.max_frame {
-            let kind = DecodeErrorKind::Limit { got: length as u64, max: wire.limits.max_frame };
-            return Err(DecodeError::new("Length", 0, kind));
+            return Err(DecodeError::limit("Length", 0, length as u64, wire.limits.max_frame));
         }
         match head.kind.get() {
             kind::DATA => Ok(Self::Data(body)),
@@ -175,10 +168,7 @@ impl<'a> Packet<'a> {
             kind::CLOSE => Ok(Self::Close { optional: body }),
             kind::ACCEPT => Ok(Self::Accept { optional: body }),
             kind::DROP => Ok(Self::Drop { optional: body }),
-            got => {
-                let kind = DecodeErrorKind::Tag { got: got.into(), expected: "a type from 0 to 6" };
-                Err(DecodeError::new("Message Type", 4, kind))
-            }
+            got => Err(DecodeError::tag("Message Type", 4, got.into(), "a type from 0 to 6")),
         }
     }
 }
@@ -198,8 +188,7 @@ impl<'a> Handshake<'a> {
             return Err(truncated("Username", 19, name_length, rest.len()));
         };
         if name_length > wire.limits.max_text {
-            let kind = DecodeErrorKind::Limit { got: name_length as u64, max: wire.limits.max_text };
-            return Err(DecodeError::new("Username Length", 17, kind));
+            return Err(DecodeError::limit("Username Length", 17, name_length as u64, wire.limits.max_text));
         }
         Ok(Self { parameters, user_name, optional })
     }

@@ -88,14 +88,6 @@ impl<T, F: Framing + Clone> Session for TestSession<T, F> {
         Ok(())
     }
 
-    fn handle_timeout<'a>(&mut self, _now: Instant) -> Option<Self::Event<'a>> {
-        None
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        None
-    }
-
     fn outbox(&mut self) -> &mut Outbox {
         &mut self.outbox
     }
