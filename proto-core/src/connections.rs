@@ -1,9 +1,10 @@
-use crate::{Instant, PeerId, PeerSlab, lengthen};
+use crate::{Instant, Outbox, PeerId, PeerSlab, lengthen};
 use alloc::{collections::BTreeSet, vec::Vec};
 use core::{
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
+use thiserror::Error;
 
 /// A server's connections: the address of each, the session's state for it, and which of them are *evictable*: worth less than a new one.
 ///
@@ -33,6 +34,11 @@ pub struct Connections<T> {
     /// Evictable connections, by the time since when they are, then by number.
     evictable: BTreeSet<(Instant, u64, PeerId)>,
 }
+
+/// There is no place for one more connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("as many connections as there may be")]
+pub struct NoPlace;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Link {
@@ -65,6 +71,25 @@ impl<T> Connections<T> {
             self.set_evictable(peer, now);
         }
         added
+    }
+
+    /// Opens a connection as [`open`](Self::open) does. Returns its address. Where it cannot be opened, `outbox` closes it.
+    ///
+    /// # Errors
+    /// [`NoPlace`] if there are as many as may be, or if its slot is too high.
+    pub fn open_or_close(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        from: Option<SocketAddr>,
+        state: T,
+        outbox: &mut Outbox,
+    ) -> Result<Option<SocketAddr>, NoPlace> {
+        if self.open(now, peer, from, state) {
+            return Ok(self.address(peer));
+        }
+        outbox.close(peer);
+        Err(NoPlace)
     }
 
     /// Adds a connection that the session has asked for, also beyond the maximum. It is not evictable. False, and nothing done, if its slot is too
@@ -212,6 +237,7 @@ impl<T> Connections<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Output;
     use alloc::vec::Vec;
 
     const fn peer(slot: u32) -> PeerId {
@@ -253,6 +279,17 @@ mod tests {
         assert_eq!(connections.remove(peer(3)), None);
         connections.set_evictable(peer(3), at(1));
         assert_eq!(evictable(&connections), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_connection_without_a_place_is_closed() {
+        let (mut connections, mut outbox) = (Connections::new(1), Outbox::new(1000));
+        let from = "[::ffff:192.0.2.1]:5000".parse().ok();
+        let opened = connections.open_or_close(at(0), peer(0), from, (), &mut outbox);
+        assert_eq!((opened, outbox.is_empty()), (Ok("192.0.2.1:5000".parse().ok()), true));
+        assert_eq!(connections.open_or_close(at(0), peer(1), from, (), &mut outbox), Err(NoPlace));
+        let closed: Vec<_> = outbox.outputs().collect();
+        assert_eq!((closed, connections.len()), (alloc::vec![Output::Close { peer: peer(1) }], 1));
     }
 
     #[test]

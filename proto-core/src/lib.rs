@@ -63,7 +63,7 @@ pub use names::{
 pub use time::Clock;
 pub use {
     buffer::{Cut, FrameBuf},
-    connections::Connections,
+    connections::{Connections, NoPlace},
     error::{DecodeError, DecodeErrorKind, EncodeError, FrameError, Full},
     fair::{FairRate, Payer, Shares},
     framing::{Datagram, Framing, LengthPrefix, Progress},

@@ -421,11 +421,7 @@ impl Server {
             voice: Quota::default(),
             voice_deliveries: relay::Deliveries::default(),
         };
-        if !self.peers.open(now, peer, from, state) {
-            self.outbox.close(peer);
-            return Err(Violation::TooMany(Resource::Connections));
-        }
-        let from = self.peers.address(peer);
+        let from = self.peers.open_or_close(now, peer, from, state, &mut self.outbox)?;
         let (source, share) = self.sources.open(now, from.map(|from| from.ip()));
         if let Some(state) = self.peers.get_mut(peer) {
             (state.source, state.voice) = (source, Quota::new(share));

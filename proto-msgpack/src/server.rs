@@ -367,11 +367,7 @@ impl Server {
                 voice: Bucket::default(),
             },
         };
-        if !self.peers.open(now, peer, from, state) {
-            self.outbox.close(peer);
-            return Err(Violation::TooMany(Resource::Connections));
-        }
-        let from = self.peers.address(peer);
+        let from = self.peers.open_or_close(now, peer, from, state, &mut self.outbox)?;
         self.outbox.budget(peer, self.settings.droppable_budget);
         // A lost log-in may come back here in the middle of a call.
         if from.is_some_and(|from| self.lost_logins.arrive(peer, from.ip())) {

@@ -1,6 +1,6 @@
 use core::fmt;
 use thiserror::Error;
-use voxwire_core::{DecodeError, EncodeError, Full, NameError, Unsupported};
+use voxwire_core::{DecodeError, EncodeError, Full, NameError, NoPlace, Unsupported};
 
 /// Why an input was ignored: the peer's fault, or a limit that it met. Answers and closes that it calls for are among the outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -35,6 +35,12 @@ pub enum Violation {
     /// The outbox is full; the input may be tried again after draining.
     #[error(transparent)]
     OutboxFull(#[from] Full),
+}
+
+impl From<NoPlace> for Violation {
+    fn from(_: NoPlace) -> Self {
+        Self::TooMany(Resource::Connections)
+    }
 }
 
 /// What there may be only so many of.

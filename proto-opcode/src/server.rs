@@ -6,7 +6,7 @@ mod relay;
 mod settings;
 
 use crate::types::Text;
-use crate::{Framing, Packet, Refusal, Resource, ServerCommand, ServerEvent, Violation, Wire};
+use crate::{Framing, Packet, Refusal, ServerCommand, ServerEvent, Violation, Wire};
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 pub(crate) use calls::is_unicast;
 use contacts::Changes;
@@ -262,11 +262,7 @@ impl Server {
             part: Part::default(),
             rings: FairRate::default(),
         };
-        if !self.peers.open(now, peer, from, Peer::Client(client)) {
-            self.outbox.close(peer);
-            return Err(Violation::TooMany(Resource::Connections));
-        }
-        let from = self.peers.address(peer);
+        let from = self.peers.open_or_close(now, peer, from, Peer::Client(client), &mut self.outbox)?;
         let part = self.parts.open(now, self.attempts.limited(from.map(|from| from.ip())));
         if let Some(client) = self.client_mut(peer) {
             client.part = part;

@@ -369,11 +369,7 @@ impl Server {
             rings: FairRate::default(),
             ringing: Shares::new(),
         };
-        if !self.peers.open(now, peer, from, state) {
-            self.outbox.close(peer);
-            return Err(Violation::TooMany(Resource::Connections));
-        }
-        let from = self.peers.address(peer);
+        let from = self.peers.open_or_close(now, peer, from, state, &mut self.outbox)?;
         let part = self.parts.open(now, self.attempts.limited(from.map(|from| from.ip())));
         if let Some(state) = self.peers.get_mut(peer) {
             state.part = part;
