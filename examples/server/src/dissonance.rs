@@ -17,7 +17,7 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use voxwire_core::{Handler, Instant, Moderation as _, PeerId};
 use voxwire_dissonance::{ClientId, Server, ServerEvent, ServerSettings, ServerStats, Violation};
-use voxwire_transport::{Handle, Hub, HubSettings, Listener};
+use voxwire_transport::{HubSettings, Listener};
 
 /// Starts serving on `listeners`, one session for all.
 fn start(
@@ -58,14 +58,12 @@ fn start(
     // A newcomer is told of every client at once: some fifty bytes for each.
     let settings = HubSettings { max_queued: 2 * 1024 * 1024, ..hub_settings(config, Protocol::DISSONANCE) };
     let handler = Controlled::new(Log(refusals.clone()), Dissonance::NAME, control);
-    let hub = Hub::spawn(listeners?, server, handler, settings)?;
-    Ok(HubService { protocol: Dissonance::NAME, hub, moderator: Some(|hub| hub), figures, refusals })
+    let service = HubService::spawn(Protocol::DISSONANCE, listeners?, server, handler, settings, figures)?;
+    Ok(service.moderated(refusals))
 }
 
 /// What is counted.
-fn figures(hub: &Handle<Server>) -> Vec<Figure> {
-    let (counted, clients, rooms) =
-        hub.call(|server, _| (server.stats(), server.len(), server.rooms().count()));
+fn figures(server: &Server) -> Vec<Figure> {
     let ServerStats {
         joined,
         voice,
@@ -77,10 +75,10 @@ fn figures(hub: &Handle<Server>) -> Vec<Figure> {
         forged,
         rooms_refused,
         ..
-    } = counted;
+    } = server.stats();
     vec![
-        Figure::sessions(clients as u64),
-        Figure::gauge("rooms", "Rooms that a client listens to", rooms as u64),
+        Figure::sessions(server.len() as u64),
+        Figure::gauge("rooms", "Rooms that a client listens to", server.rooms().count() as u64),
         Figure::sessions_begun(joined),
         Figure::voice_packets(voice),
         Figure::voice_copies(voice_copies),

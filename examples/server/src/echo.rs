@@ -7,12 +7,9 @@ use crate::figure::Figure;
 use crate::logging::LogEvents;
 use crate::memory::Part;
 use crate::protocols::{Hosted, NoFlags, Protocol, Section};
-use crate::refusals::Refusals;
 use crate::service::{HubService, Ports, Service, hub_settings};
 use serde::Deserialize;
-use std::sync::Arc;
 use voxwire_echo::{DEFAULT_PORT, Server, ServerSettings, ServerStats};
-use voxwire_transport::{Handle, Hub};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
@@ -50,13 +47,12 @@ impl Section for Echo {
     fn start(&self, config: &Config, ports: &mut Ports<'_>) -> Result<Box<dyn Service>, Error> {
         let server = Server::new(ServerSettings { max_peers: config.connections, ..ServerSettings::DEFAULT });
         let listeners = vec![ports.lanes(Self::NAME, self.port)?];
-        let hub = Hub::spawn(listeners, server, LogEvents, hub_settings(config, Protocol::of::<Self>()))?;
-        let refusals = Arc::new(Refusals::new(Self::NAME, &[]));
-        Ok(Box::new(HubService { protocol: Self::NAME, hub, moderator: None, figures, refusals }))
+        let (protocol, hub) = (Protocol::of::<Self>(), hub_settings(config, Protocol::of::<Self>()));
+        Ok(Box::new(HubService::spawn(protocol, listeners, server, LogEvents, hub, figures)?))
     }
 }
 
-fn figures(hub: &Handle<Server>) -> Vec<Figure> {
-    let ServerStats { answered, over_rate, violations, .. } = hub.call(|server, _| server.stats());
+fn figures(server: &Server) -> Vec<Figure> {
+    let ServerStats { answered, over_rate, violations, .. } = server.stats();
     vec![Figure::answers(answered), Figure::refusals("rate", over_rate), Figure::violations(violations)]
 }

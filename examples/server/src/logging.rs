@@ -25,9 +25,7 @@ use tracing_subscriber::fmt::{format, time::SystemTime};
 use tracing_subscriber::layer::{Context, Filter};
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::{Registry, reload};
-use voxwire_core::Untrusted;
-#[cfg(feature = "echo")]
-use voxwire_core::{Handler, Instant, PeerId, Session};
+use voxwire_core::{Handler, Instant, PeerId, Session, Untrusted};
 
 /// Lines that may wait for the reader of standard error; more are dropped, and counted.
 const WAITING: usize = 4096;
@@ -266,10 +264,9 @@ impl Visit for EscapedFields<'_> {
 
 /// The handler of a protocol whose events have only to be logged.
 #[derive(Debug)]
-#[cfg(feature = "echo")]
+#[allow(dead_code, reason = "of which none may be built in")]
 pub(crate) struct LogEvents;
 
-#[cfg(feature = "echo")]
 impl<S: Session> Handler<S> for LogEvents {
     fn on_event(&mut self, _session: &mut S, _now: Instant, event: S::Event<'_>) {
         tracing::debug!(event = %EventName(&event));

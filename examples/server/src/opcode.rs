@@ -21,7 +21,7 @@ use voxwire_opcode::{
     MAX_NAME, Refusal, RelayAddress, Server, ServerCommand, ServerEvent, ServerSettings, ServerStats, Text,
     Violation,
 };
-use voxwire_transport::{Handle, Hub, HubSettings, Listener};
+use voxwire_transport::{HubSettings, Listener};
 
 /// Starts serving on `listener`.
 fn start(
@@ -66,18 +66,17 @@ fn start(
     };
     let mut server = Server::new(settings, seed);
     server.exempt(&config.proxies);
-    let hub = Hub::spawn(vec![listener], server, Controlled::new(policy, Opcode::NAME, control), hub)?;
-    Ok(HubService { protocol: Opcode::NAME, hub, moderator: Some(|hub| hub), figures, refusals })
+    let handler = Controlled::new(policy, Opcode::NAME, control);
+    let service = HubService::spawn(Protocol::OPCODE, vec![listener], server, handler, hub, figures)?;
+    Ok(service.moderated(refusals))
 }
 
 /// What is counted.
-fn figures(hub: &Handle<Server>) -> Vec<Figure> {
-    let (counted, logged_in, relays) =
-        hub.call(|server, _| (server.stats(), server.logged_in(), server.relays()));
-    let ServerStats { logins, calls, established, packets, bytes, violations, .. } = counted;
+fn figures(server: &Server) -> Vec<Figure> {
+    let ServerStats { logins, calls, established, packets, bytes, violations, .. } = server.stats();
     vec![
-        Figure::sessions(logged_in as u64),
-        Figure::calls(relays as u64),
+        Figure::sessions(server.logged_in() as u64),
+        Figure::calls(server.relays() as u64),
         Figure::sessions_begun(logins),
         Figure::calls_offered(calls),
         Figure::calls_established(established),

@@ -13,15 +13,21 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use toml::de::ValueDeserializer;
 
+/// Rows, and behind them those of features.
+macro_rules! rows {
+    ($($row:expr),+; $($feature:literal: $optional:expr),*) => {
+        &[$($row,)+ $(#[cfg(feature = $feature)] $optional),*]
+    };
+}
+
 /// Every protocol that this server serves, in the order in which it announces them.
-pub(crate) const PROTOCOLS: &[Entry] = &[
+pub(crate) const PROTOCOLS: &[Entry] = rows![
     Entry::of::<Voicelink>(),
     Entry::of::<Opcode>(),
     Entry::of::<Msgpack>(),
     Entry::of::<Dissonance>(),
-    Entry::of::<Syfala>(),
-    #[cfg(feature = "echo")]
-    Entry::of::<crate::echo::Echo>(),
+    Entry::of::<Syfala>();
+    "echo": Entry::of::<crate::echo::Echo>()
 ];
 
 /// The settings of one protocol, and what follows from them.

@@ -19,8 +19,8 @@ use std::io;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use voxwire_core::Session;
-use voxwire_transport::{Drained, Handle, HubSettings, HubStats, Listener, tls};
+use voxwire_core::{Handler, Session};
+use voxwire_transport::{Drained, Handle, Hub, HubSettings, HubStats, Listener, tls};
 
 /// One bound socket, as it is announced: `PROTOCOL TRANSPORT ADDR:PORT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,13 +71,36 @@ pub(crate) trait Service: Send + Sync + fmt::Debug {
 
 /// A hub and what is counted of it: the service of most protocols.
 pub(crate) struct HubService<S: Session> {
-    pub(crate) protocol: &'static str,
-    pub(crate) hub: Handle<S>,
+    protocol: &'static str,
+    hub: Handle<S>,
     /// Its clients, for control.
-    pub(crate) moderator: Option<fn(&Handle<S>) -> &dyn Moderator>,
+    moderator: Option<fn(&Handle<S>) -> &dyn Moderator>,
     /// What is counted beside the connections.
-    pub(crate) figures: fn(&Handle<S>) -> Vec<Figure>,
-    pub(crate) refusals: Arc<Refusals>,
+    figures: fn(&S) -> Vec<Figure>,
+    refusals: Option<Arc<Refusals>>,
+}
+
+impl<S: Session<Framing: Send> + Send + 'static> HubService<S> {
+    /// Serves `session` on `listeners`. `figures` reads what is counted beside the connections.
+    pub(crate) fn spawn(
+        protocol: Protocol,
+        listeners: Vec<Listener>,
+        session: S,
+        handler: impl Handler<S> + Send + 'static,
+        settings: HubSettings,
+        figures: fn(&S) -> Vec<Figure>,
+    ) -> Result<Self, Error> {
+        let hub = Hub::spawn(listeners, session, handler, settings)?;
+        Ok(Self { protocol: protocol.name(), hub, moderator: None, figures, refusals: None })
+    }
+
+    /// The same, with clients that operators can do something about, and that may be refused.
+    pub(crate) fn moderated(self, refusals: Arc<Refusals>) -> Self
+    where
+        Handle<S>: Moderator,
+    {
+        Self { moderator: Some(|hub| hub), refusals: Some(refusals), ..self }
+    }
 }
 
 impl<S: Session> fmt::Debug for HubService<S> {
@@ -105,8 +128,8 @@ impl<S: Session<Framing: Send> + Send + 'static> Service for HubService<S> {
     }
 
     fn figures(&self) -> Vec<Figure> {
-        let mut own = (self.figures)(&self.hub);
-        own.extend(self.refusals.figures());
+        let mut own = self.hub.call(|session, _| (self.figures)(session));
+        own.extend(self.refusals.iter().flat_map(|refusals| refusals.figures()));
         Figure::of_hub(&self.hub.stats(), own)
     }
 

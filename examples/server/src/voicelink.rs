@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use voxwire_core::{Handler, Instant, Moderation as _, PeerId, Session, Untrusted, canonical_name};
-use voxwire_transport::{Handle, Hub, Listener};
+use voxwire_transport::Listener;
 use voxwire_voicelink::{Ended, Server, ServerCommand, ServerEvent, ServerSettings, ServerStats, Violation};
 
 /// Starts serving on `listener`.
@@ -61,18 +61,17 @@ fn start(
         secrets_only: voicelink.secrets_only,
     };
     let handler = Controlled::new(policy, Voicelink::NAME, control);
-    let hub = Hub::spawn(vec![listener], server, handler, hub_settings(config, Protocol::VOICELINK))?;
-    Ok(HubService { protocol: Voicelink::NAME, hub, moderator: Some(|hub| hub), figures, refusals })
+    let (protocol, hub) = (Protocol::VOICELINK, hub_settings(config, Protocol::VOICELINK));
+    let service = HubService::spawn(protocol, vec![listener], server, handler, hub, figures)?;
+    Ok(service.moderated(refusals))
 }
 
 /// What is counted.
-fn figures(hub: &Handle<Server>) -> Vec<Figure> {
-    let (counted, registered, calls) =
-        hub.call(|server, _| (server.stats(), server.registered(), server.calls().count()));
-    let ServerStats { calls: rung, established, packets, bytes, violations, stray, .. } = counted;
+fn figures(server: &Server) -> Vec<Figure> {
+    let ServerStats { calls: rung, established, packets, bytes, violations, stray, .. } = server.stats();
     vec![
-        Figure::sessions(registered as u64),
-        Figure::calls(calls as u64),
+        Figure::sessions(server.registered() as u64),
+        Figure::calls(server.calls().count() as u64),
         Figure::calls_offered(rung),
         Figure::calls_established(established),
         Figure::voice_packets(packets),
