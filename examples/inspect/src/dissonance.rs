@@ -3,7 +3,7 @@
 mod follow;
 
 use crate::explain::{Explainer, plain};
-use crate::protocol::{Entry, Fields, Problem, Protocol, Shown, show_text};
+use crate::protocol::{Entry, Fields, Problem, Protocol, Shown, show_text, unknown};
 use serde_json::{Value, json};
 use voxwire_core::{List, Message};
 use voxwire_dissonance::{
@@ -280,7 +280,7 @@ fn with_packet<R>(
         other => {
             let names = "ClientState, VoiceData, TextData, HandshakeRequest, HandshakeResponse, ErrorWrongSession, \
                          ServerRelayReliable, ServerRelayUnreliable, DeltaClientState, RemoveClient or HandshakeP2P";
-            return Err(format!("message: {other:?} found, expected {names}"));
+            return Err(unknown(other, names));
         }
     })
 }

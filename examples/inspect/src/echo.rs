@@ -3,8 +3,8 @@
 
 use crate::explain::{Explainer, plain};
 use crate::follow::Follows;
-use crate::protocol::{Entry, Fields, Problem, Protocol, Shown, to_bytes};
-use crate::tcp_udp::{self, Inner};
+use crate::protocol::{Entry, Fields, Problem, Protocol, Shown, to_bytes, unknown};
+use crate::tcp_udp::{Stateless, follow, follows, recognise};
 use serde_json::json;
 use voxwire_core::Message;
 use voxwire_echo::{DEFAULT_PORT, Packet};
@@ -12,21 +12,14 @@ use voxwire_echo::{DEFAULT_PORT, Packet};
 pub(crate) const ENTRY: Entry =
     Entry { name: "echo", start: |_| Ok(Box::new(Echo)), follows: Some(&FOLLOWS) };
 
-const FOLLOWS: Follows = Follows {
-    tcp_port: Some(DEFAULT_PORT),
-    udp_port: Some(DEFAULT_PORT),
-    recognise: |opening| tcp_udp::recognise(opening, |packet| Packet::decode(packet, &()).is_ok()),
-    start: || tcp_udp::follow(Echo),
-};
+const FOLLOWS: Follows = follows(
+    DEFAULT_PORT,
+    |opening| recognise(opening, |packet| Packet::decode(packet, &()).is_ok()),
+    || follow(Stateless(Echo)),
+);
 
 #[derive(Debug)]
 struct Echo;
-
-impl Inner for Echo {
-    fn protocol(&self) -> &dyn Protocol {
-        self
-    }
-}
 
 impl Protocol for Echo {
     fn decode(&self, bytes: &[u8]) -> Result<Shown, Problem> {
@@ -48,7 +41,7 @@ impl Protocol for Echo {
         let answer = match message {
             "Answer" => true,
             "Request" => false,
-            other => return Err(format!("message: {other:?} found, expected Request or Answer")),
+            other => return Err(unknown(other, "Request or Answer")),
         };
         let (sequence, payload) = (fields.number("sequence")?, fields.bytes("payload")?);
         to_bytes(&Packet { answer, sequence, payload: &payload }, &())

@@ -25,17 +25,23 @@ use std::process::ExitCode;
 use thiserror::Error;
 use voxwire_core::{OneLine, Untrusted};
 
+/// Rows, and behind them those of features.
+macro_rules! rows {
+    ($($row:expr),+; $($feature:literal: $optional:expr),*) => {
+        &[$($row,)+ $(#[cfg(feature = $feature)] $optional),*]
+    };
+}
+
 /// Every protocol that can be shown, one row each.
-const PROTOCOLS: &[Entry] = &[
+const PROTOCOLS: &[Entry] = rows![
     // In the order of `--help`.
     voicelink::ENTRY,
     opcode::ENTRY,
     msgpack::ENTRY,
     syfala::ENTRY,
     dissonance::ENTRY,
-    any_msgpack::ENTRY,
-    #[cfg(feature = "echo")]
-    echo::ENTRY,
+    any_msgpack::ENTRY;
+    "echo": echo::ENTRY
 ];
 
 /// A person's view of bytes: messages, captures and live conversations of any protocol.

@@ -5,7 +5,7 @@ mod follow;
 pub(crate) mod object;
 
 use crate::explain::Explainer;
-use crate::protocol::{Cutter, Entry, Fields, Problem, Protocol, Shown, Stop, show_text, to_bytes};
+use crate::protocol::{Cutter, Entry, Fields, Problem, Protocol, Shown, Stop, show_text, to_bytes, unknown};
 use core::ops::Range;
 use serde_json::{Value, json};
 use voxwire_core::{Framing as _, Limits, Message, Progress};
@@ -481,7 +481,7 @@ impl Msgpack {
             other => {
                 let names = "register, login, logout, add_contact, whisper, create_group, join_group, msg_group, \
                     voice_msg, join_call, leave_call, call_data, greeting, READY, PING, PONG, ERROR or command";
-                return Err(format!("message: {other:?} found, expected {names}"));
+                return Err(unknown(other, names));
             }
         };
         for name in needed {
@@ -537,7 +537,7 @@ impl Msgpack {
         }
         if !["whisper", "msg_group", "voice_msg", "call_data"].contains(&message) {
             let names = "response, whisper, msg_group, voice_msg, call_data, greeting, READY, PING, PONG, ERROR or command";
-            return Err(format!("message: {message:?} found, expected {names}"));
+            return Err(unknown(message, names));
         }
         let sender = fields.text("sender")?;
         let sender = Text(&sender);

@@ -3,7 +3,9 @@
 mod follow;
 
 use crate::explain::{Explainer, plain};
-use crate::protocol::{Cutter, Entry, Fields, Problem, Protocol, Shown, frame_cutter, show_text, to_bytes};
+use crate::protocol::{
+    Cutter, Entry, Fields, Problem, Protocol, Shown, frame_cutter, show_text, to_bytes, unknown,
+};
 use serde_json::{Value, json};
 use voxwire_core::{List, Message};
 use voxwire_opcode::{CLIENT_LIMITS, CallRequest, Packet, Text, Wire};
@@ -112,7 +114,7 @@ impl Protocol for Opcode {
             other => {
                 let names = "HelloConnect, Login, LoginSuccess, LoginFailed, AddContact, CallRequest, VoiceData, \
                     ErrorResponse, CallRefused, DelContact or ConnectionEstablished";
-                return Err(format!("message: {other:?} found, expected {names}"));
+                return Err(unknown(other, names));
             }
         };
         to_bytes(&packet, &self.wire)

@@ -167,6 +167,11 @@ pub(crate) fn encode(protocol: &dyn Protocol, object: &Value) -> Result<Vec<u8>,
     protocol.encode(message, &Fields(object.get("fields").unwrap_or(&json!({}))))
 }
 
+/// What is wrong with an object whose message has none of these names.
+pub(crate) fn unknown(message: &str, names: &str) -> String {
+    format!("message: {message:?} found, expected {names}")
+}
+
 /// The bytes of a message.
 pub(crate) fn to_bytes<'a, M: Message<'a>>(message: &M, wire: &M::Wire) -> Result<Vec<u8>, String> {
     let mut frame = Vec::new();

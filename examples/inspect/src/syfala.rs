@@ -3,7 +3,7 @@
 mod follow;
 
 use crate::explain::{Explainer, plain};
-use crate::protocol::{Entry, Fields, Problem, Protocol, Shown, to_bytes};
+use crate::protocol::{Entry, Fields, Problem, Protocol, Shown, to_bytes, unknown};
 use core::num::NonZeroU32;
 use serde_json::{Value, json};
 use voxwire_core::{List, Message};
@@ -90,8 +90,8 @@ impl Protocol for Syfala {
                 "Heartbeat" => ClientMessage::Heartbeat,
                 other => {
                     let names = "Discovery, ConnectionSuccess, ConnectionFailed, ConnectionRefused, StartIO, StopIO, \
-                        Audio, Disconnect or Heartbeat";
-                    return Err(format!("message: {other:?} found, expected {names} from a client"));
+                        Audio, Disconnect or Heartbeat from a client";
+                    return Err(unknown(other, names));
                 }
             };
             to_bytes(&message, &self.wire)
@@ -113,8 +113,8 @@ impl Protocol for Syfala {
                 "Heartbeat" => ServerMessage::Heartbeat,
                 other => {
                     let names = "Connect, StartIOFailed, StartIORefused, StartIOSuccess, StopIOFailed, StopIORefused, \
-                        StopIOSuccess, Audio, Disconnect or Heartbeat";
-                    return Err(format!("message: {other:?} found, expected {names} from a server"));
+                        StopIOSuccess, Audio, Disconnect or Heartbeat from a server";
+                    return Err(unknown(other, names));
                 }
             };
             to_bytes(&message, &self.wire)

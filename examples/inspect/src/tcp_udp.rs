@@ -1,6 +1,6 @@
 //! Our transport over TCP + UDP, in which sessions of datagrams travel: `transport/PROTOCOL.md`.
 
-use crate::follow::{Follow, Names, Note, Opening, Sender};
+use crate::follow::{Follow, Follows, Names, Note, Opening, Sender};
 use crate::protocol::{Problem, Protocol, Shown, Side, Stop};
 use core::ops::Range;
 use serde_json::json;
@@ -136,6 +136,25 @@ pub(crate) fn set_udp_port(bytes: &mut [u8], port: u16) -> Option<u16> {
     }
     hello[6..8].copy_from_slice(&port.to_be_bytes());
     Some(named)
+}
+
+/// A protocol of which nothing has to be remembered from one packet to the next.
+#[allow(dead_code, reason = "of which none may be built in")]
+pub(crate) struct Stateless<P>(pub(crate) P);
+
+impl<P: Protocol> Inner for Stateless<P> {
+    fn protocol(&self) -> &dyn Protocol {
+        &self.0
+    }
+}
+
+/// How a session inside is told from others, and followed; `port` is its default port, for both lanes.
+pub(crate) const fn follows(
+    port: u16,
+    recognise: fn(&Opening<'_>) -> Option<Sender>,
+    start: fn() -> Box<dyn Follow>,
+) -> Follows {
+    Follows { tcp_port: Some(port), udp_port: Some(port), recognise, start }
 }
 
 pub(crate) fn follow(inner: impl Inner + 'static) -> Box<dyn Follow> {

@@ -4,7 +4,7 @@ mod follow;
 
 use crate::explain::{Explainer, plain};
 use crate::protocol::{
-    Cutter, Entry, Fields, Order, Problem, Protocol, Shown, frame_cutter, show_text, to_bytes,
+    Cutter, Entry, Fields, Order, Problem, Protocol, Shown, frame_cutter, show_text, to_bytes, unknown,
 };
 use serde_json::{Value, json};
 use voxwire_core::Message;
@@ -98,7 +98,7 @@ impl Protocol for Voicelink {
             }
             other => {
                 let names = "Handshake, UserNotFound, Parameters, Close, Accept, Drop or Data";
-                return Err(format!("message: {other:?} found, expected {names}"));
+                return Err(unknown(other, names));
             }
         };
         to_bytes(&packet, &self.wire)

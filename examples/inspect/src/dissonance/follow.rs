@@ -7,14 +7,9 @@ use crate::tcp_udp::{self, Inner};
 use voxwire_core::Message;
 use voxwire_dissonance::{ClientId, ClientInfo, CodecSettings, DEFAULT_PORT, MAGIC, Packet, VoiceData};
 
-pub(super) const FOLLOWS: Follows = Follows {
-    tcp_port: Some(DEFAULT_PORT),
-    udp_port: Some(DEFAULT_PORT),
-    recognise,
-    start: || {
-        tcp_udp::follow(Conversation { dissonance: Dissonance::new(), asked: None, session: None, id: None })
-    },
-};
+pub(super) const FOLLOWS: Follows = tcp_udp::follows(DEFAULT_PORT, recognise, || {
+    tcp_udp::follow(Conversation { dissonance: Dissonance::new(), asked: None, session: None, id: None })
+});
 
 fn recognise(opening: &Opening<'_>) -> Option<Sender> {
     tcp_udp::recognise(opening, |packet| packet.starts_with(&MAGIC.to_be_bytes()))
