@@ -1,13 +1,9 @@
 //! C-11: decoding and encoding beside the peers, in one run: `cargo bench codec`.
 #![allow(missing_docs)]
 
-#[path = "codec/echo.rs"]
 mod echo;
-#[path = "codec/msgpack.rs"]
 mod msgpack;
-#[path = "codec/opcode.rs"]
 mod opcode;
-#[path = "codec/syfala.rs"]
 mod syfala;
 
 use criterion::{
@@ -75,23 +71,31 @@ fn rtp(payload: &[u8]) -> Vec<u8> {
     builder.payload(payload).write_vec().unwrap()
 }
 
-fn voice(payload: &[u8]) -> Voice<'_> {
-    Voice { kind: 6, data: payload }
+impl Serde for Voice<'_> {
+    type Message<'a> = Voice<'a>;
+
+    fn of(data: &[u8]) -> Voice<'_> {
+        Voice { kind: 6, data }
+    }
 }
 
 fn packet(name: &[u8]) -> Packet<'_> {
     Packet::Handshake(Handshake { parameters: Parameters::DEFAULT, user_name: name, optional: b"1234" })
 }
 
-fn hello(user_name: &[u8]) -> Hello<'_> {
-    Hello {
-        kind: 0,
-        sample_rate: 48_000,
-        channels: 1,
-        format: 2,
-        chunk_size: 960,
-        user_name,
-        optional: b"1234",
+impl Serde for Hello<'_> {
+    type Message<'a> = Hello<'a>;
+
+    fn of(user_name: &[u8]) -> Hello<'_> {
+        Hello {
+            kind: 0,
+            sample_rate: 48_000,
+            channels: 1,
+            format: 2,
+            chunk_size: 960,
+            user_name,
+            optional: b"1234",
+        }
     }
 }
 
@@ -139,6 +143,68 @@ fn into(
     });
 }
 
+/// What a message of ours says, for serde.
+pub(crate) trait Serde {
+    /// Borrows as ours does.
+    type Message<'a>: Serialize + Deserialize<'a>;
+
+    /// Made of a payload.
+    fn of(payload: &[u8]) -> Self::Message<'_>;
+}
+
+/// The formats of serde, decoding.
+fn decode_serde<S: Serde>(group: &mut BenchmarkGroup<'_, WallTime>, payloads: &[Vec<u8>]) {
+    let frames: Vec<_> = payloads.iter().map(|it| postcard::to_stdvec(&S::of(it)).unwrap()).collect();
+    over(group, "postcard", &frames, |frame| {
+        black_box(postcard::from_bytes::<S::Message<'_>>(frame).unwrap());
+    });
+    let frames: Vec<_> = payloads.iter().map(|it| rmp_serde::to_vec(&S::of(it)).unwrap()).collect();
+    over(group, "rmp-serde", &frames, |frame| {
+        black_box(rmp_serde::from_slice::<S::Message<'_>>(frame).unwrap());
+    });
+}
+
+/// The formats of serde, encoding.
+fn encode_serde<S: Serde>(group: &mut BenchmarkGroup<'_, WallTime>, payloads: &[Vec<u8>]) {
+    into(group, "postcard", payloads, |payload, out| {
+        // Its writer for a reused buffer is a slice.
+        out.resize(payload.len() + 64, 0);
+        let len = postcard::to_slice(&S::of(payload), out).unwrap().len();
+        out.truncate(len);
+    });
+    into(group, "rmp-serde", payloads, |payload, out| {
+        rmp_serde::encode::write(out, &S::of(payload)).unwrap()
+    });
+}
+
+/// Decoding and encoding a message of ours, which `ours` makes of payloads of `size` bytes, beside the formats of serde.
+pub(crate) fn codec<M: Message<'static>, S: Serde>(
+    criterion: &mut Criterion,
+    name: &str,
+    size: usize,
+    wire: &M::Wire,
+    ours: for<'a> fn(&'a [u8]) -> M::At<'a>,
+) {
+    let payloads = payloads(size);
+    let frame = |payload: &Vec<u8>| {
+        let mut frame = Vec::new();
+        ours(payload).encode(wire, &mut frame).unwrap();
+        frame
+    };
+    let mut group = criterion.benchmark_group(format!("codec/decode/{name}/{size}"));
+    over(&mut group, "voxwire", &payloads.iter().map(frame).collect::<Vec<_>>(), |frame| {
+        black_box(M::At::<'_>::decode(frame, black_box(wire)).unwrap());
+    });
+    decode_serde::<S>(&mut group, &payloads);
+    group.finish();
+    let mut group = criterion.benchmark_group(format!("codec/encode/{name}/{size}"));
+    into(&mut group, "voxwire", &payloads, |payload, out| {
+        black_box(ours(payload).encode(black_box(wire), out).unwrap());
+    });
+    encode_serde::<S>(&mut group, &payloads);
+    group.finish();
+}
+
 /// What Dissonance's VoiceData says, for serde.
 #[derive(Serialize, Deserialize)]
 struct Speech<'a> {
@@ -167,8 +233,12 @@ struct SpeechProto {
     frame: Vec<u8>,
 }
 
-fn speech(frame: &[u8]) -> Speech<'_> {
-    Speech { session: 77, sender: 7, options: 3, sequence: 9, channels: [(0x8001, 29_976)], frame }
+impl Serde for Speech<'_> {
+    type Message<'a> = Speech<'a>;
+
+    fn of(frame: &[u8]) -> Speech<'_> {
+        Speech { session: 77, sender: 7, options: 3, sequence: 9, channels: [(0x8001, 29_976)], frame }
+    }
 }
 
 fn voice_data(frame: &[u8]) -> voxwire_dissonance::Packet<'_> {
@@ -198,12 +268,7 @@ fn dissonance(criterion: &mut Criterion, size: usize, payloads: &[Vec<u8>]) {
         };
         black_box((voice.frame, voice.channels));
     });
-    over(&mut group, "postcard", &frames(&|p| postcard::to_stdvec(&speech(p)).unwrap()), |frame| {
-        black_box(postcard::from_bytes::<Speech<'_>>(frame).unwrap().frame);
-    });
-    over(&mut group, "rmp-serde", &frames(&|p| rmp_serde::to_vec(&speech(p)).unwrap()), |frame| {
-        black_box(rmp_serde::from_slice::<Speech<'_>>(frame).unwrap().frame);
-    });
+    decode_serde::<Speech<'_>>(&mut group, payloads);
     over(&mut group, "prost", &frames(&|p| proto(p).encode_to_vec()), |frame| {
         black_box(SpeechProto::decode(frame).unwrap());
     });
@@ -217,14 +282,7 @@ fn dissonance(criterion: &mut Criterion, size: usize, payloads: &[Vec<u8>]) {
         voice_data(payload).encode(black_box(&hall::WIRE), out).unwrap();
     });
     into(&mut group, "memcpy", payloads, |payload, out| out.extend_from_slice(payload));
-    into(&mut group, "postcard", payloads, |payload, out| {
-        out.resize(8192, 0);
-        let len = postcard::to_slice(&speech(payload), out).unwrap().len();
-        out.truncate(len);
-    });
-    into(&mut group, "rmp-serde", payloads, |payload, out| {
-        rmp_serde::encode::write(out, &speech(payload)).unwrap()
-    });
+    encode_serde::<Speech<'_>>(&mut group, payloads);
     into(&mut group, "prost", payloads, |payload, out| proto(payload).encode(out).unwrap());
     into(&mut group, "rtp-types", payloads, |payload, out| {
         let builder =
@@ -251,12 +309,7 @@ fn data(criterion: &mut Criterion) {
             let Ok(Packet::Data(data)) = Packet::decode(frame, black_box(&wire)) else { panic!() };
             black_box(data);
         });
-        over(&mut group, "postcard", &frames(&|p| postcard::to_stdvec(&voice(p)).unwrap()), |frame| {
-            black_box(postcard::from_bytes::<Voice<'_>>(frame).unwrap().data);
-        });
-        over(&mut group, "rmp-serde", &frames(&|p| rmp_serde::to_vec(&voice(p)).unwrap()), |frame| {
-            black_box(rmp_serde::from_slice::<Voice<'_>>(frame).unwrap().data);
-        });
+        decode_serde::<Voice<'_>>(&mut group, &payloads);
         over(
             &mut group,
             "prost",
@@ -276,13 +329,7 @@ fn data(criterion: &mut Criterion) {
             Packet::Data(p).encode(black_box(&wire), out).unwrap();
         });
         into(&mut group, "memcpy", &payloads, |p, out| out.extend_from_slice(p));
-        into(&mut group, "postcard", &payloads, |p, out| {
-            // Its writer for a reused buffer is a slice.
-            out.resize(p.len() + 16, 0);
-            let len = postcard::to_slice(&voice(p), out).unwrap().len();
-            out.truncate(len);
-        });
-        into(&mut group, "rmp-serde", &payloads, |p, out| rmp_serde::encode::write(out, &voice(p)).unwrap());
+        encode_serde::<Voice<'_>>(&mut group, &payloads);
         into(&mut group, "prost", &payloads, |p, out| {
             VoiceProto { kind: 6, data: p.into() }.encode(out).unwrap();
         });
@@ -305,12 +352,7 @@ fn handshake(criterion: &mut Criterion) {
         let Ok(Packet::Handshake(handshake)) = Packet::decode(frame, black_box(&wire)) else { panic!() };
         black_box(handshake.user_name);
     });
-    over(&mut group, "postcard", &frames(&|name| postcard::to_stdvec(&hello(name)).unwrap()), |frame| {
-        black_box(postcard::from_bytes::<Hello<'_>>(frame).unwrap().user_name);
-    });
-    over(&mut group, "rmp-serde", &frames(&|name| rmp_serde::to_vec(&hello(name)).unwrap()), |frame| {
-        black_box(rmp_serde::from_slice::<Hello<'_>>(frame).unwrap().user_name);
-    });
+    decode_serde::<Hello<'_>>(&mut group, &names);
     over(&mut group, "prost", &frames(&|name| proto(name).encode_to_vec()), |frame| {
         black_box(HelloProto::decode(frame).unwrap().user_name);
     });
@@ -320,19 +362,14 @@ fn handshake(criterion: &mut Criterion) {
     into(&mut group, "voxwire", &names, |name, out| {
         black_box(packet(name).encode(black_box(&wire), out).unwrap());
     });
-    into(&mut group, "postcard", &names, |name, out| {
-        out.resize(64, 0);
-        let len = postcard::to_slice(&hello(name), out).unwrap().len();
-        out.truncate(len);
-    });
-    into(&mut group, "rmp-serde", &names, |name, out| rmp_serde::encode::write(out, &hello(name)).unwrap());
+    encode_serde::<Hello<'_>>(&mut group, &names);
     into(&mut group, "prost", &names, |name, out| proto(name).encode(out).unwrap());
     group.finish();
 }
 
 criterion_group! {
-    name = codec;
+    name = benches;
     config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
     targets = data, handshake, opcode::contacts, opcode::voice, msgpack::calls, syfala::audio, echo::packets
 }
-criterion_main!(codec);
+criterion_main!(benches);
