@@ -5,21 +5,28 @@
 mod core_bodies;
 mod dissonance;
 mod driver;
+mod exchange;
 mod msgpack;
 mod msgpack_session;
 mod opcode;
+mod pair;
 mod syfala;
 mod syfala_session;
 mod voicelink;
 
+use core::fmt::Debug;
 use std::path::{Path, PathBuf};
+use voxwire_core::Message;
+use voxwire_core::testing::law_frame;
 
 pub use core_bodies::{core_framing, core_list, core_text};
 pub use dissonance::{dissonance_message, dissonance_session};
 pub use driver::{Driver, START, command};
+pub use exchange::exchange;
 pub use msgpack::{msgpack_message, msgpack_samples, msgpack_stream};
 pub use msgpack_session::msgpack_session;
 pub use opcode::{opcode_message, opcode_session, opcode_stream};
+pub use pair::{End, Pair, Reached, Sent, Step, pair};
 pub use syfala::{syfala_message, syfala_stream};
 pub use syfala_session::syfala_session;
 pub use voicelink::{voicelink_message, voicelink_session, voicelink_stream};
@@ -30,11 +37,15 @@ pub use voicelink::{voicelink_message, voicelink_session, voicelink_stream};
 macro_rules! target {
     ($body:path) => {
         #[cfg(fuzzing)]
-        libfuzzer_sys::fuzz_target!(|data: &[u8]| $body(data));
+        libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+            $body(data);
+        });
 
         #[cfg(not(fuzzing))]
         fn main() {
-            std::env::args_os().skip(1).for_each(|path| $body(&$crate::input(path.as_ref())));
+            std::env::args_os().skip(1).for_each(|path| {
+                $body(&$crate::input(path.as_ref()));
+            });
         }
 
         /// C-10: the whole corpus goes through the body, on stable, as an ordinary test.
@@ -43,9 +54,21 @@ macro_rules! target {
         fn c_10_the_corpus_passes() {
             let corpus = $crate::corpus(env!("CARGO_BIN_NAME"));
             assert!(corpus.len() >= 8, "{} inputs", corpus.len());
-            corpus.iter().for_each(|path| $body(&$crate::input(path)));
+            corpus.iter().for_each(|path| {
+                $body(&$crate::input(path));
+            });
         }
     };
+}
+
+/// Any bytes as a message that has one form alone: no panic, what decodes obeys the laws, and encoding it gives the same bytes.
+pub fn canonical<M: Message<'static, Wire: Default>>(data: &[u8])
+where
+    for<'x> M::At<'x>: PartialEq + Debug,
+{
+    if let Some(again) = law_frame::<M>(data, &M::Wire::default()) {
+        assert_eq!(again, data, "there is one form alone");
+    }
 }
 
 /// Reads one input.

@@ -31,6 +31,7 @@ extern crate std;
 mod buffer;
 mod connections;
 mod error;
+mod exchange;
 mod fair;
 mod framing;
 mod jitter;
@@ -65,6 +66,9 @@ pub use {
     buffer::{Cut, FrameBuf},
     connections::{Connections, NoPlace},
     error::{DecodeError, DecodeErrorKind, EncodeError, FrameError, Full},
+    exchange::{
+        Ask, Exchange, RequestError, Requester, RequesterEvent, Responder, ResponderSettings, ResponderStats,
+    },
     fair::{FairRate, Payer, Shares},
     framing::{Datagram, Framing, LengthPrefix, Progress},
     jitter::Jitter,

@@ -3,6 +3,7 @@
 pub(crate) mod proxy;
 
 use crate::error::{Error, failed};
+use crate::link::Link;
 use crate::protocols::{Entry, PROTOCOLS};
 use crate::report::Report;
 use crate::signals::Signals;
@@ -10,7 +11,7 @@ use clap::Args;
 use comfy_table::{Cell, CellAlignment, Table, presets::UTF8_BORDERS_ONLY};
 use core::net::SocketAddr;
 use core::time::Duration;
-use proxy::Impairment;
+use proxy::{Impairment, LanesProxy};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use voxwire_audio::{
@@ -223,6 +224,17 @@ pub(crate) async fn serve(
     let first = server.listening().first().ok_or_else(|| failed!("the server does not listen"))?;
     let address = first.address;
     Ok((server, address))
+}
+
+/// Starts a server of one protocol over TCP and UDP, and says how it is reached over a network that is as bad.
+pub(crate) async fn serve_by_proxy(
+    protocol: Protocol,
+    change: impl FnOnce(&mut Config),
+    impairment: Impairment,
+) -> Result<(Running, Link), Error> {
+    let (server, address) = serve(protocol, change).await?;
+    let proxy = LanesProxy::start(address, impairment).await?;
+    Ok((server, Link::to(proxy.address)))
 }
 
 /// Milliseconds, in five columns.

@@ -3,8 +3,9 @@
 
 mod demo;
 
+use crate::dialogue::Dialogue;
 use crate::error::{Error, failed};
-use crate::link::{Link, close};
+use crate::link::Link;
 use crate::protocols::{Entry, entry};
 use crate::report::Report;
 use crate::signals::Signals;
@@ -12,7 +13,7 @@ use clap::Args;
 use core::time::Duration;
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use voxwire_core::{Lane, Session};
+use voxwire_core::Lane;
 use voxwire_echo::{Ask, Client, ClientEvent, DEFAULT_PORT};
 use voxwire_transport::TcpUdpSettings;
 
@@ -46,8 +47,8 @@ struct Summary {
 }
 
 async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
-    let summary = measure(&link, flags, report, &mut Signals::catch()?).await?;
-    let Summary { sent, lost, mut round_trips, .. } = summary;
+    let Summary { sent, lost, mut round_trips, .. } =
+        measure(&link, flags, report, Signals::catch()?).await?;
     round_trips.sort();
     let Some(median) = round_trips.get(round_trips.len() / 2) else {
         return Err(failed!("nothing came back"));
@@ -63,53 +64,55 @@ fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-async fn measure(
-    link: &Link,
-    Flags { count, reliable }: Flags,
-    report: &Report,
-    signals: &mut Signals,
-) -> Result<Summary, Error> {
+/// Which echo an event is about, and its round trip unless it is lost.
+fn echoed(event: ClientEvent<'_>) -> Option<Result<(u32, Option<Duration>), Error>> {
+    match event {
+        ClientEvent::Answer { answer, .. } if answer.payload != PAYLOAD => {
+            Some(Err(failed!("what came back is not what was sent")))
+        }
+        ClientEvent::Answer { sequence, rtt, .. } => Some(Ok((sequence, Some(rtt)))),
+        ClientEvent::Lost(sequence) => Some(Ok((sequence, None))),
+        _ => None,
+    }
+}
+
+async fn measure(link: &Link, flags: Flags, report: &Report, signals: Signals) -> Result<Summary, Error> {
+    let Flags { count, reliable } = flags;
     let lane = if reliable { Lane::Reliable } else { Lane::Droppable };
-    if lane == Lane::Droppable {
+    if !reliable {
         link.allow_clear("echoes go in the clear by UDP; --reliable does without")?;
     }
     let started = Instant::now();
-    let mut connection =
-        link.connect_tcp_udp(DEFAULT_PORT, TcpUdpSettings::default(), Client::new(TIMEOUT)).await?;
-    let mut summary = Summary::default();
+    let connecting = link.connect_tcp_udp(DEFAULT_PORT, TcpUdpSettings::default(), Client::new(TIMEOUT));
+    let mut dialogue = Dialogue::open(ENTRY.name, link, connecting, None, report, signals).await?;
+    let mut summary = Summary { set_up: started.elapsed(), ..Summary::default() };
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while summary.lost as usize + summary.round_trips.len() < count as usize {
-        // What goes before UDP works would go by TCP.
-        let path = lane == Lane::Reliable || connection.udp() == Some(true) || started.elapsed() > TIMEOUT;
-        let ready = path && !summary.set_up.is_zero();
-        tokio::select! {
-            turn = connection.next() => match turn.map(|turn| turn.result) {
-                Some(Ok(Some(ClientEvent::Connected))) => summary.set_up = started.elapsed(),
-                Some(Ok(Some(ClientEvent::Answer { sequence, rtt, payload }))) => {
-                    if payload != PAYLOAD {
-                        return Err(failed!("what came back is not what was sent"));
-                    }
-                    summary.round_trips.push(rtt);
-                    let fields = json!({ "sequence": sequence, "rtt_ms": millis(rtt) });
-                    report.event("echo", fields, &format!("echo {sequence}: {:.2} ms", millis(rtt)));
+        let event = tokio::select! {
+            event = dialogue.next_event(echoed, |_| None) => event?,
+            _ = ticks.tick(), if summary.sent < count => {
+                // What goes before UDP works would go by TCP.
+                if reliable || dialogue.connection.udp() == Some(true) || started.elapsed() > TIMEOUT {
+                    dialogue.tell(Ask(lane, &PAYLOAD))?;
+                    summary.sent += 1;
                 }
-                Some(Ok(Some(ClientEvent::Lost(sequence)))) => {
-                    summary.lost += 1;
-                    report.event("lost", json!({ "sequence": sequence }), &format!("echo {sequence}: lost"));
-                }
-                None | Some(Ok(Some(ClientEvent::Disconnected))) => return Err(failed!("the server is gone")),
-                Some(Ok(None)) => {}
-                Some(Err(violation)) => tracing::debug!(%violation, "ignored"),
-            },
-            _ = ticks.tick(), if ready && summary.sent < count => {
-                summary.sent += 1;
-                let asked = connection.call(|client, now| client.handle_command(now, Ask(lane, &PAYLOAD)));
-                asked.map_err(|refusal| failed!("cannot ask: {refusal}"))?;
+                continue;
             }
-            () = signals.recv() => break,
+        };
+        let Some(event) = event else { break };
+        match event? {
+            (sequence, Some(rtt)) => {
+                summary.round_trips.push(rtt);
+                let (ms, text) = (millis(rtt), format!("echo {sequence}: {:.2} ms", millis(rtt)));
+                report.event("echo", json!({ "sequence": sequence, "rtt_ms": ms }), &text);
+            }
+            (sequence, None) => {
+                summary.lost += 1;
+                report.event("lost", json!({ "sequence": sequence }), &format!("echo {sequence}: lost"));
+            }
         }
     }
-    close(&mut connection).await;
+    dialogue.close().await;
     Ok(summary)
 }

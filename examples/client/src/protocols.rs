@@ -12,16 +12,22 @@ use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
 
+/// Rows, and behind them those of features.
+macro_rules! rows {
+    ($($row:expr),+; $($feature:literal: $optional:expr),*) => {
+        &[$($row,)+ $(#[cfg(feature = $feature)] $optional),*]
+    };
+}
+
 /// Every protocol that this client speaks.
-pub(crate) const PROTOCOLS: &[Entry] = &[
+pub(crate) const PROTOCOLS: &[Entry] = rows![
     // In the order of the demonstration.
     voicelink::ENTRY,
     opcode::ENTRY,
     msgpack::ENTRY,
     dissonance::ENTRY,
-    syfala::ENTRY,
-    #[cfg(feature = "echo")]
-    crate::echo::ENTRY,
+    syfala::ENTRY;
+    "echo": crate::echo::ENTRY
 ];
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + 'a>>;

@@ -5,7 +5,9 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use proptest::prelude::*;
 use voxwire_core::testing::{Log, Net, Sim, Transport, law_frame, law_hostile, law_timers};
-use voxwire_core::{DecodeErrorKind, Handler, Input, Instant, Lane, Message, Output, PeerId, Session, Via};
+use voxwire_core::{
+    DecodeErrorKind, Handler, Input, Instant, Lane, Message, NoPlace, Output, PeerId, Session, Via,
+};
 use voxwire_echo::{Ask, Client, ClientEvent, Error, MAX_PAYLOAD, Packet, Server, ServerSettings};
 
 fn peer(slot: u32) -> PeerId {
@@ -86,7 +88,7 @@ fn errors_name_the_field_and_the_offset() {
 fn an_answer_has_the_payload_and_the_lane_of_its_request() {
     let mut server = Server::new(ServerSettings::DEFAULT);
     let mut client = Client::new(Duration::from_secs(1));
-    assert_eq!(client.handle_command(at(0), Ask(Lane::Reliable, b"")), Err(Error::NoPeer));
+    assert_eq!(client.handle_command(at(0), Ask(Lane::Reliable, b"")), Err(Error::UnknownPeer));
     assert_eq!(client.handle_input(at(0), opened(0)), Ok(Some(ClientEvent::Connected)));
     assert_eq!(server.handle_input(at(0), opened(3)), Ok(None));
     for (sequence, lane) in [(0, Lane::Reliable), (1, Lane::Droppable)] {
@@ -99,7 +101,14 @@ fn an_answer_has_the_payload_and_the_lane_of_its_request() {
         assert_eq!((answers[0].0, answers[0].1, answers[0].2.len()), (peer(3), lane, sent[0].2.len()));
         let event = client.handle_input(at(1040), frame(0, &answers[0].2)).unwrap();
         let rtt = Duration::from_millis(40);
-        assert_eq!(event, Some(ClientEvent::Answer { sequence, rtt, payload: b"hello" }));
+        assert_eq!(
+            event,
+            Some(ClientEvent::Answer {
+                sequence,
+                rtt,
+                answer: Packet { answer: true, sequence, payload: b"hello" }
+            })
+        );
         // Once is enough.
         assert_eq!(client.handle_input(at(1041), frame(0, &answers[0].2)), Err(Error::Unexpected));
     }
@@ -129,9 +138,9 @@ fn packets_of_the_wrong_side_and_of_strangers_change_nothing() {
     let request = packet(&Packet { answer: false, sequence: 0, payload: b"" });
     let answer = packet(&Packet { answer: true, sequence: 0, payload: b"" });
     assert_eq!(server.handle_input(at(1), frame(0, &answer)), Err(Error::Unexpected));
-    assert_eq!(server.handle_input(at(1), frame(5, &request)), Err(Error::NoPeer));
+    assert_eq!(server.handle_input(at(1), frame(5, &request)), Err(Error::UnknownPeer));
     assert_eq!(client.handle_input(at(1), frame(0, &request)), Err(Error::Unexpected));
-    assert_eq!(client.handle_input(at(1), frame(5, &answer)), Err(Error::NoPeer));
+    assert_eq!(client.handle_input(at(1), frame(5, &answer)), Err(Error::UnknownPeer));
     assert!(matches!(server.handle_input(at(1), frame(0, b"?")), Err(Error::Decode(_))));
     // A new connection takes the place of the one before.
     assert_eq!(client.handle_input(at(1), opened(1)), Ok(Some(ClientEvent::Connected)));
@@ -190,7 +199,11 @@ fn f_19_silent_clients_are_closed_and_make_room() {
     server.handle_input(at(8), opened(4)).unwrap();
     server.handle_input(at(9), frame(4, &request)).unwrap();
     drain(&mut server);
-    assert_eq!(server.handle_input(at(10), opened(5)), Err(Error::NoPeer), "all have asked something");
+    assert_eq!(
+        server.handle_input(at(10), opened(5)),
+        Err(Error::NoPlace(NoPlace)),
+        "all have asked something"
+    );
     assert_eq!(drain(&mut server).1, [peer(5)]);
     assert_eq!(server.poll_timeout(), Some(at(60_004)));
     for (ms, slot) in [(60_004, 0), (60_007, 3)] {

@@ -35,8 +35,8 @@ async fn ask(address: SocketAddr, requests: usize) -> usize {
                     turn.session.handle_command(turn.now, Ask(Lane::Reliable, b"back?")).unwrap();
                 }
             }
-            Some(ClientEvent::Answer { payload, .. }) => {
-                assert_eq!(payload, b"back?");
+            Some(ClientEvent::Answer { answer, .. }) => {
+                assert_eq!(answer.payload, b"back?");
                 answered += 1;
             }
             Some(ClientEvent::Lost(_)) => lost += 1,

@@ -1,10 +1,8 @@
 //! Dissonance's part of the demonstration: three players, two rooms, and one who speaks to another directly.
 
-use crate::demo::proxy::LanesProxy;
-use crate::demo::{Conditions, Likeness, Outcome, draw, judge_opus, serve};
+use crate::demo::{Conditions, Likeness, Outcome, draw, judge_opus, serve_by_proxy};
 use crate::dissonance::{Heard, Options, Summary, VoiceClient};
 use crate::error::{Error, failed};
-use crate::link::Link;
 use crate::report::Report;
 use crate::sound::Source;
 use core::time::Duration;
@@ -65,10 +63,8 @@ pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Er
     let Conditions { speech, out, signals, .. } = *conditions;
     let impairment = conditions.impairment(5.0);
     let without_quic = |config: &mut Config| config.of_mut::<Dissonance>().quic = false;
-    let (server, address) = serve(Protocol::DISSONANCE, without_quic).await?;
     // A game's network, between every player and the server.
-    let proxy = LanesProxy::start(address, impairment).await?;
-    let link = Link::to(proxy.address);
+    let (server, link) = serve_by_proxy(Protocol::DISSONANCE, without_quic, impairment).await?;
     let recording = |name: &str| out.join(format!("dissonance-{name}-heard.wav"));
     let (mut clients, mut voices) = (Vec::new(), Vec::new());
     let longest = Duration::from_secs_f64(speech.seconds() / 0.8);

@@ -1,10 +1,8 @@
 //! echo's part of the demonstration: round trips over a network that loses datagrams.
 
 use super::{ENTRY, Flags, measure};
-use crate::demo::proxy::LanesProxy;
-use crate::demo::{Conditions, Likeness, Outcome, serve};
+use crate::demo::{Conditions, Likeness, Outcome, serve_by_proxy};
 use crate::error::{Error, failed};
-use crate::link::Link;
 use crate::report::Report;
 use core::time::Duration;
 use voxwire_server::Protocol;
@@ -15,10 +13,8 @@ const FLAGS: Flags = Flags { count: 200, reliable: false };
 pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Error> {
     let impairment = conditions.impairment(5.0);
     let protocol = Protocol::named(ENTRY.name).ok_or_else(|| failed!("the server does not have it"))?;
-    let (server, address) = serve(protocol, |_| {}).await?;
-    let proxy = LanesProxy::start(address, impairment).await?;
-    let (link, mut signals) = (Link::to(proxy.address), conditions.signals.clone());
-    let summary = measure(&link, FLAGS, &Report::silent(), &mut signals).await?;
+    let (server, link) = serve_by_proxy(protocol, |_| {}, impairment).await?;
+    let summary = measure(&link, FLAGS, &Report::silent(), conditions.signals.clone()).await?;
     server.drain(Duration::from_secs(2)).await;
     let (sent, heard) = (u64::from(summary.sent), summary.round_trips.len() as u64);
     // Lost on either way; twice as much as is to be expected, and a few more on a busy machine.
