@@ -15,7 +15,6 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Extension, Router};
-use core::time::Duration;
 use requests::{BanRequest, Body, Kick, Move, MuteRequest, Part, Say, Window, whom};
 use serde_json::{Value, json};
 use std::sync::Arc;
