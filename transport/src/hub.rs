@@ -38,7 +38,7 @@ use voxwire_core::{Framing as _, Handler, Instant, Session, Via};
 ///
 /// - One task per connection reads and writes. The session is locked only while it handles an input.
 /// - A frame is copied once from the session into each addressee's queue. A queue of up to 64 KiB is written with one call.
-/// - A warm hub allocates nothing per frame, but what QUIC takes. The other exception are reliable frames of 1 KiB or more (256 bytes or more for blocked peers): each is
+/// - A warm hub allocates nothing per frame, but for QUIC, and for reliable frames of 1 KiB or more (256 bytes or more for blocked peers): each is
 ///   allocated once, and all queues that hold it share it. Up to 64 of them are written with one call.
 /// - A connection with nothing to read or write holds no buffer.
 #[derive(Debug)]
