@@ -61,6 +61,24 @@ impl Grace {
     }
 }
 
+/// Finds out whether a peer is stuck, by two looks in a row: at one look alone, what it has taken may not have been noted, because this
+/// process did not run.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct StuckLooks {
+    /// Since when the peer had taken nothing at the last look, if that was too long ago then.
+    suspected: Option<Instant>,
+}
+
+impl StuckLooks {
+    /// Whether the peer has taken nothing for `limit`, now and at the call before this one. `since`: since when it has taken nothing; `None` if
+    /// nothing is queued for it.
+    pub(crate) fn confirm(&mut self, since: Option<Instant>, limit: Duration, now: Instant) -> bool {
+        let stuck = since.filter(|since| since.saturating_add(limit) <= now);
+        let before = core::mem::replace(&mut self.suspected, stuck);
+        stuck.is_some() && before == stuck
+    }
+}
+
 /// Waits for `future` no longer than `limit`; `what` names it in the error.
 pub(crate) async fn within<T>(
     limit: Duration,
@@ -85,6 +103,18 @@ pub(crate) async fn in_time<T>(limit: Duration, future: impl Future<Output = T>)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// F-44: a peer that takes something between two looks is not stuck at the second.
+    #[test]
+    fn f_44_a_peer_is_stuck_when_two_looks_in_a_row_say_the_same() {
+        let at = |secs| Instant::ZERO.saturating_add(Duration::from_secs(secs));
+        let mut looks = StuckLooks::default();
+        let mut look =
+            |since: Option<u64>, now| looks.confirm(since.map(at), Duration::from_secs(10), at(now));
+        assert_eq!([look(Some(0), 9), look(Some(0), 10), look(Some(0), 11)], [false, false, true]);
+        assert_eq!([look(Some(1), 12), look(Some(1), 13)], [false, true], "it has taken something since");
+        assert_eq!([look(None, 14), look(Some(1), 15), look(Some(1), 16)], [false, false, true]);
+    }
 
     /// F-24: in order: what waits, and then the timers; but not for ever.
     #[test]

@@ -3,6 +3,7 @@
 mod budgets;
 mod pace;
 
+use crate::grace::StuckLooks;
 use crate::socket_options::Keepalive;
 use budgets::FIRST_WINDOW;
 pub(crate) use budgets::{NoRoom, QuicBudgets, Reserved};
@@ -232,8 +233,7 @@ struct Lent {
     chunks: usize,
     /// When the last one came back; or when the first was lent, if none has.
     moved: voxwire_core::Instant,
-    /// `moved` at the last sweep, if it was long ago then.
-    suspected: Option<voxwire_core::Instant>,
+    looks: StuckLooks,
 }
 
 impl Held {
@@ -255,17 +255,12 @@ impl Held {
         self.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the peer is stuck: it has acknowledged nothing of the stream for `limit`, now and at the call before this one. (At one call,
-    /// acknowledgements that have come in may not have been read.)
+    /// Whether the peer is stuck: it has acknowledged nothing of the stream for `limit`, now and at the call before this one.
     fn confirm_stuck(&self, limit: Duration) -> bool {
         let now = self.clock.now();
         let mut stream = self.stream();
-        if stream.chunks == 0 || stream.moved.saturating_add(limit) > now {
-            stream.suspected = None;
-            return false;
-        }
-        let moved = stream.moved;
-        stream.suspected.replace(moved) == Some(moved)
+        let since = (stream.chunks > 0).then_some(stream.moved);
+        stream.looks.confirm(since, limit, now)
     }
 
     /// The connection is given up. Bytes that QUIC holds for it count as queued no more. Its reservation shrinks to what QUIC may keep.

@@ -1,5 +1,6 @@
 //! How fast a blocked peer on TCP takes bytes, and when the system resets its connection.
 
+use crate::grace::StuckLooks;
 use core::time::Duration;
 use voxwire_core::Instant;
 
@@ -21,8 +22,7 @@ pub(super) struct WriteStall {
     since: Instant,
     /// When the peer took some of them last, or when they began to wait; `None` while nothing is queued.
     untaken_since: Option<Instant>,
-    /// The last sweep found the peer stuck.
-    was_stuck: bool,
+    looks: StuckLooks,
     /// When the system's timeout was extended last.
     extended_at: Option<Instant>,
     /// When the system's timeout is restored; set while nothing is queued.
@@ -30,8 +30,8 @@ pub(super) struct WriteStall {
 }
 
 impl WriteStall {
-    pub(super) const fn new(now: Instant) -> Self {
-        Self { since: now, untaken_since: None, was_stuck: false, extended_at: None, ends: None }
+    pub(super) fn new(now: Instant) -> Self {
+        Self { since: now, untaken_since: None, looks: StuckLooks::default(), extended_at: None, ends: None }
     }
 
     /// Bytes are queued, and the peer takes none now. `taken`: it has taken some since the last call. Returns the system's new timeout, if it
@@ -45,7 +45,6 @@ impl WriteStall {
             return None;
         }
         self.untaken_since = Some(now);
-        self.was_stuck = false;
         let waited = now.saturating_duration_since(self.since);
         let quarter = limit.checked_div(4).unwrap_or(limit);
         let again = self.extended_at.is_none_or(|before| now.saturating_duration_since(before) >= quarter);
@@ -58,7 +57,6 @@ impl WriteStall {
     /// Everything that was queued is in the system's buffers. False if the system's timeout was not extended.
     pub(super) fn on_drained(&mut self, now: Instant, limit: Duration) -> bool {
         self.untaken_since = None;
-        self.was_stuck = false;
         if self.extended_at.is_some() {
             self.ends.get_or_insert_with(|| now.saturating_add(limit));
         }
@@ -75,16 +73,15 @@ impl WriteStall {
         self.extended_at.is_some()
     }
 
-    /// Whether the peer takes none of the bytes that are queued.
-    pub(super) const fn takes_nothing(&self) -> bool {
+    /// Whether the peer is blocked: bytes are queued, and it does not take all of them.
+    pub(super) const fn is_blocked(&self) -> bool {
         self.untaken_since.is_some()
     }
 
     /// Whether the peer is stuck: it has taken nothing for `limit`, now and at the call before this one. With `late`, which says that the
     /// caller did not run in time, the answer is no, and the next call counts as the first.
     pub(super) fn confirm_stuck(&mut self, limit: Duration, now: Instant, late: bool) -> bool {
-        let stuck = !late && self.untaken_since.is_some_and(|since| since.saturating_add(limit) <= now);
-        core::mem::replace(&mut self.was_stuck, stuck) && stuck
+        self.looks.confirm(self.untaken_since.filter(|_| !late), limit, now)
     }
 }
 

@@ -114,6 +114,11 @@ impl LaneTotal {
         self.bytes > max && self.frames > 1
     }
 
+    /// An error over the lane's own limit.
+    const fn check(&self) -> Result<(), Overflow> {
+        if self.is_over(self.max) { Err(Overflow) } else { Ok(()) }
+    }
+
     const fn add(&mut self, len: usize) {
         self.frames = self.frames.saturating_add(1);
         self.bytes = self.bytes.saturating_add(len);
@@ -224,7 +229,7 @@ impl Queue {
         let frame = Frame::Held { head, frame };
         self.reliable.add(frame.len());
         self.frames.push_back(frame);
-        if self.reliable.is_over(self.reliable.max) { Err(Overflow) } else { Ok(()) }
+        self.reliable.check()
     }
 
     /// Adds a frame with its head. Then drops the oldest droppable frames over the budget, or over `burst` bytes if that is more. `buffer` lends
@@ -244,11 +249,7 @@ impl Queue {
         self.count_appended(lane, self.bytes.len().saturating_sub(start), false);
         let budget = self.droppable.max.max(burst);
         self.drop_oldest(|droppable| droppable.is_over(budget));
-        if lane == Lane::Reliable && self.reliable.is_over(self.reliable.max) {
-            Err(Overflow)
-        } else {
-            Ok(())
-        }
+        if lane == Lane::Reliable { self.reliable.check() } else { Ok(()) }
     }
 
     /// Counts a frame of `len` bytes that has been appended.
@@ -283,7 +284,7 @@ impl Queue {
             return Ok(());
         }
         self.count_appended(Lane::Reliable, len, false);
-        if self.reliable.is_over(self.reliable.max) { Err(Overflow) } else { Ok(()) }
+        self.reliable.check()
     }
 
     /// Adds bytes of the transport as they are. They count as a reliable frame.
@@ -302,7 +303,7 @@ impl Queue {
     fn push_bytes(&mut self, bytes: &[u8], once: bool) -> Result<(), Overflow> {
         self.bytes.extend_from_slice(bytes);
         self.count_appended(Lane::Reliable, bytes.len(), once);
-        if self.reliable.is_over(self.reliable.max) { Err(Overflow) } else { Ok(()) }
+        self.reliable.check()
     }
 
     /// Empties the queue, and returns its own bytes. Shared frames are let go.

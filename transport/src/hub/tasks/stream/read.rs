@@ -248,7 +248,6 @@ impl<S: Session> StreamDriver<S> {
                 // While the framing waits, time does not count against the peer.
                 _ => None,
             };
-            let frame = self.frame_deadline();
             let mut state = self.conn.lock();
             if state.closing.is_some() {
                 return Ok(None);
@@ -258,7 +257,7 @@ impl<S: Session> StreamDriver<S> {
             self.silent_at = silence
                 .filter(|_| !matches!(status, ReadStatus::Waiting))
                 .map(|silence| now.saturating_add(silence));
-            state.deadline = [frame, self.hello_deadline(), self.silent_at].into_iter().flatten().min();
+            state.deadline = self.next_deadline();
             if let Some(until) = self.ingress.charge(now, self.shared.common.settings.frames, handled) {
                 state.throttled_until = state.throttled_until.max(Some(until));
             }

@@ -134,14 +134,14 @@ impl<S: Session> StreamDriver<S> {
         self.stream.set_unacknowledged(self.shared.common.settings.unacknowledged);
     }
 
-    /// The connection has failed. A timeout of the system's is counted, as a peer that takes nothing or as one that has vanished.
+    /// The connection has failed. A timeout of the system's is counted, as a blocked peer that takes nothing or as one that has vanished.
     pub(super) fn failed(&self, error: &io::Error) {
         tracing::trace!(%error, "the connection failed");
         if error.kind() == io::ErrorKind::TimedOut {
-            let untaken = self.conn.lock().stall.as_ref().is_some_and(|stall| stall.takes_nothing());
+            let blocked = self.conn.lock().stall.as_ref().is_some_and(|stall| stall.is_blocked());
             let counters = &self.shared.common.counters;
-            if untaken { &counters.too_slow } else { &counters.broken }.count();
-            let what = if untaken { "takes nothing of what waits for it" } else { "answers nothing" };
+            if blocked { &counters.too_slow } else { &counters.broken }.count();
+            let what = if blocked { "takes nothing of what waits for it" } else { "answers nothing" };
             tracing::debug!(from = %self.from, "closed: the peer {what}");
         }
     }
