@@ -1,6 +1,7 @@
 mod common;
 mod conn;
 mod core;
+mod counters;
 #[cfg(feature = "tls")]
 mod handshakes;
 mod load;

@@ -1,14 +1,14 @@
-//! What all connections of a hub share beside the session: limits, budgets, pools, counters.
+//! What all connections of a hub share beside the session: settings, quotas, budgets, pools, counters.
 
+use super::counters::Counters;
 use super::partial::Partials;
-use super::quotas::{ConnPermit, Quotas};
+use super::quotas::Quotas;
 use super::settings::HubSettings;
 use super::stats::HubStats;
-use crate::Histogram;
 use crate::pool::Pool;
 use crate::udp::Udp;
 use core::net::IpAddr;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::Arc;
 use voxwire_core::{Clock, FrameBuf};
 
@@ -36,71 +36,6 @@ pub(super) struct Common {
     pub(super) counters: Counters,
 }
 
-/// What a hub counts from its beginning.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub(super) accepted: Counter,
-    pub(super) refused: Counter,
-    pub(super) refused_per_address: Counter,
-    pub(super) broken: Counter,
-    pub(super) too_slow: Counter,
-    pub(super) dropped_frames: Counter,
-    pub(super) unsendable_frames: Counter,
-    pub(super) received_frames: Counter,
-    pub(super) received_bytes: Counter,
-    pub(super) sent_frames: Counter,
-    pub(super) sent_bytes: Counter,
-    pub(super) handled: Histogram,
-}
-
-/// What the core counts without atomics, under its lock: one frame may have thousands of addressees.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Traffic {
-    pub(super) received_frames: u64,
-    pub(super) received_bytes: u64,
-    pub(super) sent_frames: u64,
-    pub(super) sent_bytes: u64,
-}
-
-impl Traffic {
-    pub(super) fn receive(&mut self, len: usize) {
-        self.received_frames = self.received_frames.wrapping_add(1);
-        self.received_bytes = self.received_bytes.wrapping_add(len as u64);
-    }
-
-    pub(super) fn send(&mut self, len: usize) {
-        self.sent_frames = self.sent_frames.wrapping_add(1);
-        self.sent_bytes = self.sent_bytes.wrapping_add(len as u64);
-    }
-}
-
-impl Counters {
-    /// Copies the core's counts to where they can be read without the lock. Called under the core's lock.
-    pub(super) fn publish(&self, traffic: &Traffic) {
-        self.received_frames.0.store(traffic.received_frames, Relaxed);
-        self.received_bytes.0.store(traffic.received_bytes, Relaxed);
-        self.sent_frames.0.store(traffic.sent_frames, Relaxed);
-        self.sent_bytes.0.store(traffic.sent_bytes, Relaxed);
-    }
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(super) fn count(&self) {
-        self.add(1);
-    }
-
-    pub(super) fn add(&self, n: u64) {
-        self.0.fetch_add(n, Relaxed);
-    }
-
-    fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-}
-
 impl Common {
     pub(super) fn new(settings: HubSettings, sockets: Vec<Udp>, home: Option<IpAddr>) -> Self {
         let queued: Arc<AtomicUsize> = Arc::default();
@@ -109,7 +44,7 @@ impl Common {
             sockets,
             home,
             clock: Clock::start(),
-            quotas: Quotas::new(settings.max_connections, settings.max_per_address),
+            quotas: Quotas::new(&settings),
             validated: AtomicUsize::new(0),
             partials: Partials::new(settings.partial_frames, settings.partial_wait),
             #[cfg(feature = "quic")]
@@ -124,25 +59,6 @@ impl Common {
             write_buffers: Pool::new(settings.pooled),
             counters: Counters::default(),
         }
-    }
-
-    /// A permit for a connection from `address`; `None` over a cap.
-    pub(super) fn permit(&self, address: IpAddr) -> Option<ConnPermit> {
-        let source = self.settings.payer(address);
-        let permit = self.quotas.permit(source);
-        if permit.is_none() {
-            self.counters.refused.count();
-            if self.quotas.is_source_full(source) {
-                self.counters.refused_per_address.count();
-                let advice =
-                    "raise the limit for one address, or exempt this one if it stands for many people";
-                tracing::info!(%address, rule = "per-address", advice, "a connection is refused");
-            } else {
-                let advice = "raise the limit of connections";
-                tracing::info!(%address, rule = "connections", advice, "a connection is refused");
-            }
-        }
-        permit
     }
 
     /// Gives back buffers that have not been needed lately.

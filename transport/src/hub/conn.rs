@@ -1,85 +1,26 @@
-//! One connection of a hub, as the session's side sees it: what is queued for it, and how its task is woken.
+//! One connection of a hub, as the session's side sees it: what is queued for it, and how it is closed or reset.
+
+mod state;
 
 use super::common::Common;
-use super::load::Load;
-use super::write_stall::WriteStall;
 use crate::stream::framing::StreamFraming;
 use crate::stream::held::Frames;
-use crate::stream::queue::{Overflow, Queue, WriteBatch};
+use crate::stream::queue::Overflow;
 use crate::tcp_udp::{Control, control_unit};
 use core::num::NonZeroU64;
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use core::task::{Context, Waker};
+use core::sync::atomic::Ordering::Relaxed;
+use core::task::Waker;
 use core::time::Duration;
+use state::Closing;
+pub(super) use state::{State, update_total};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use voxwire_core::{FrameError, FrameId, Framing, Instant, Lane};
-
-/// How many questions of a peer may stay unanswered because it does not take its answers. With one more it is closed.
-const MAX_UNANSWERED: u32 = 64;
-
-/// Updates `total` after one of its parts has changed from `before` to `after`.
-pub(super) fn update_total(total: &AtomicUsize, before: usize, after: usize) {
-    if after >= before {
-        total.fetch_add(after.saturating_sub(before), Relaxed);
-    } else {
-        total.fetch_sub(before.saturating_sub(after), Relaxed);
-    }
-}
+use voxwire_core::{FrameId, Framing, Instant, Lane};
 
 /// One connection.
 pub(super) struct Conn<F> {
     state: Mutex<State<F>>,
     #[cfg(feature = "quic")]
     quic: Option<crate::quic::Datagrams>,
-}
-
-pub(super) struct State<F> {
-    pub(super) framing: StreamFraming<F>,
-    pub(super) queue: Queue,
-    /// Wakes the connection's task.
-    pub(super) waker: Option<Waker>,
-    /// Since when the peer is blocked: it has not taken all that was written to it.
-    pub(super) blocked_since: Option<Instant>,
-    /// How fast a blocked peer on TCP takes bytes. On the heap, because most connections have nothing queued.
-    pub(super) stall: Option<Box<WriteStall>>,
-    /// Bytes that the task has taken from the queue and not written yet.
-    pub(super) writing: usize,
-    /// Memory that is held for those bytes and for no other connection.
-    pub(super) writing_memory: usize,
-    /// Those bytes, while the task waits for the peer to take them. On the heap, because most connections wait for nothing.
-    pub(super) parked: Option<Box<WriteBatch>>,
-    /// The task waits for something to write, and not for the peer to take what is being written.
-    pub(super) waiting_to_write: bool,
-    /// The session has closed the connection. The task reads nothing more, writes what is queued, and ends. On the heap, because most
-    /// connections are not being closed.
-    pub(super) closing: Option<Box<Closing>>,
-    /// How many questions of the peer were not answered since it last took something.
-    pub(super) unanswered: u32,
-    /// The connection ends at once; by a reset if true.
-    pub(super) abort: Option<bool>,
-    /// The task was notified while it ran. It may have looked before that, so it must look again.
-    pub(super) missed_wake: bool,
-    /// Nothing is read until then: the session wants that.
-    pub(super) paused_until: Option<Instant>,
-    /// Nothing is read until then: the peer has sent more than `HubSettings::frames` allows.
-    pub(super) throttled_until: Option<Instant>,
-    /// When the sweep wakes the task, because something takes too long.
-    pub(super) deadline: Option<Instant>,
-    /// The largest frame that the session takes from this peer, in bytes; `u32::MAX` where the session has set none.
-    max_frame: u32,
-    /// Probes for which the peer cannot be asked. The session learns instead when all that is queued now has been written.
-    pub(super) unwritten: u32,
-    /// The session has been told that the peer takes nothing but answers.
-    answers_only: bool,
-}
-
-/// The session has closed a connection.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Closing {
-    /// When the connection is reset, if not everything has been written by then.
-    pub(super) until: Instant,
-    /// The connection's number among those that are being closed.
-    pub(super) id: NonZeroU64,
 }
 
 /// Why a frame was not queued.
@@ -100,7 +41,7 @@ impl From<Overflow> for NotQueued {
 }
 
 /// Whether a frame is queued although all queues together hold more than `max_queued_total`. Its connection is one that pays
-/// ([`Load::refuses`]).
+/// (`Load::refuses`).
 ///
 /// - At the first try (`again` is false) it is not: the caller closes other connections, and tries again.
 /// - At the second try it is, while all queues hold no more than an eighth over the limit. The memory of the closed connections is free only
@@ -121,29 +62,8 @@ impl<F: Framing> Conn<F> {
         max_queued: usize,
         #[cfg(feature = "quic")] quic: Option<crate::quic::Datagrams>,
     ) -> Self {
-        let state = State {
-            framing,
-            queue: Queue::new(max_queued),
-            waker: None,
-            blocked_since: None,
-            stall: None,
-            writing: 0,
-            writing_memory: 0,
-            parked: None,
-            waiting_to_write: false,
-            closing: None,
-            unanswered: 0,
-            abort: None,
-            missed_wake: false,
-            paused_until: None,
-            throttled_until: None,
-            deadline: None,
-            max_frame: u32::MAX,
-            unwritten: 0,
-            answers_only: false,
-        };
         Self {
-            state: Mutex::new(state),
+            state: Mutex::new(State::new(framing, max_queued)),
             #[cfg(feature = "quic")]
             quic,
         }
@@ -185,7 +105,7 @@ impl<F: Framing> Conn<F> {
 
     /// Queues a frame. Returns how many droppable frames were dropped; the frame itself may be one of them.
     ///
-    /// While all queues together hold too much, a connection may have to pay for a reliable frame ([`Load::refuses`]). The first try then
+    /// While all queues together hold too much, a connection may have to pay for a reliable frame (`Load::refuses`). The first try then
     /// returns [`NotQueued::OverGlobalLimit`]: the caller closes other connections, and tries `again`.
     pub(super) fn push(
         &self,
@@ -234,7 +154,7 @@ impl<F: Framing> Conn<F> {
     /// Queues a control message of TCP + UDP. A second BOUND is not queued while the first one is.
     ///
     /// [`NotQueued::Overflow`] if the queue is over its limit. [`NotQueued::OverGlobalLimit`] at the first try if all queues together are over
-    /// theirs and this one holds much ([`Load::refuses_control`]).
+    /// theirs and this one holds much (`Load::refuses_control`).
     pub(super) fn push_control(
         &self,
         common: &Common,
@@ -273,7 +193,7 @@ impl<F: Framing> Conn<F> {
         state.notify()
     }
 
-    /// Bytes held for the connection; `None` if it may not be closed to make room for others ([`Load::may_be_closed`]), or ends already.
+    /// Bytes held for the connection; `None` if it may not be closed to make room for others (`Load::may_be_closed`), or ends already.
     pub(super) fn queued_over_share(&self, common: &Common, little: usize) -> Option<usize> {
         let (state, lent) = (self.lock(), self.lent());
         let mut load = state.load(common);
@@ -363,139 +283,11 @@ impl<F: Framing> Conn<F> {
     }
 }
 
-impl<F: Framing> State<F> {
-    /// Changes the queue, and the total of all queues with it. A queue over its limit counts until its connection is gone.
-    fn with_queue<R>(
-        &mut self,
-        total: &AtomicUsize,
-        change: impl FnOnce(&mut Queue, &mut StreamFraming<F>) -> R,
-    ) -> R {
-        let before = self.queue.memory();
-        let result = change(&mut self.queue, &mut self.framing);
-        update_total(total, before, self.queue.memory());
-        result
-    }
-
-    /// The task's waker, if the task waits for something to write.
-    fn take_writer(&mut self) -> Option<Waker> {
-        if self.waiting_to_write { self.waker.take() } else { None }
-    }
-
-    /// How much is queued, and whether the peer takes it.
-    fn load(&self, common: &Common) -> Load {
-        let settings = &common.settings;
-        // The clock is read only for a blocked peer.
-        let slow = self
-            .blocked_since
-            .is_some_and(|since| common.clock.now() > since.saturating_add(settings.slow_after));
-        Load {
-            blocked: self.blocked_since.is_some(),
-            slow,
-            queued: self.queue.len().saturating_add(self.writing),
-            writing: self.writing,
-            over_total: common.queued.load(Relaxed) > settings.max_queued_total,
-        }
-    }
-
-    /// Ends the session's own pause. A pause of the transport's (`throttled_until`) stays. Returns the task's waker, if the task sleeps.
-    pub(super) fn resume(&mut self) -> Option<Waker> {
-        self.paused_until = None;
-        self.notify()
-    }
-
-    /// Sets the largest frame that the session takes. Returns the task's waker, if the framing waits for that and the task sleeps.
-    pub(super) fn set_max(&mut self, max: usize) -> Option<Waker> {
-        let waiting = self.framing.is_waiting();
-        self.framing.set_max(max);
-        self.max_frame = u32::try_from(max).unwrap_or(u32::MAX);
-        if waiting { self.notify() } else { None }
-    }
-
-    /// The task has to look again. Returns its waker, if it sleeps.
-    fn notify(&mut self) -> Option<Waker> {
-        self.missed_wake = true;
-        self.waker.take()
-    }
-
-    /// The task goes to sleep, unless it was notified since it looked.
-    pub(super) fn sleep(&mut self, cx: &Context<'_>) {
-        if core::mem::take(&mut self.missed_wake) {
-            cx.waker().wake_by_ref();
-        } else {
-            self.waker = Some(cx.waker().clone());
-        }
-    }
-
-    pub(super) fn pause(&mut self, until: Instant) {
-        self.paused_until = self.paused_until.max(Some(until));
-    }
-
-    /// The largest frame that the session takes from this peer; `usize::MAX` where the session has set none.
-    pub(super) fn max_frame(&self) -> usize {
-        if self.max_frame == u32::MAX {
-            usize::MAX
-        } else {
-            usize::try_from(self.max_frame).unwrap_or(usize::MAX)
-        }
-    }
-
-    /// Until when nothing is read.
-    pub(super) fn rests_until(&self) -> Option<Instant> {
-        self.paused_until.max(self.throttled_until)
-    }
-
-    /// Notes whether the peer takes nothing but answers. True when that shows for the first time.
-    pub(super) fn note_answers_only(&mut self) -> bool {
-        self.framing.answers_only() && !core::mem::replace(&mut self.answers_only, true)
-    }
-
-    /// Asks the peer, behind what is queued, to answer once it has read all of that. A peer that cannot be asked is not: the session learns
-    /// when all of it has been written. Returns the waker of a task that waits for something to write.
-    pub(super) fn probe(&mut self, total: &AtomicUsize) -> Result<Option<Waker>, NotQueued> {
-        let mut question = Vec::new();
-        if !self.framing.probe() || self.framing.take_pending(&mut question) == 0 {
-            self.unwritten = self.unwritten.saturating_add(1);
-            return Ok(self.take_writer());
-        }
-        self.with_queue(total, |queue, _| queue.push_raw(&question))?;
-        Ok(self.take_writer())
-    }
-
-    /// Queues what the framing has to say. A peer that does not take its answers ([`Load::refuses_answers`]) gets none. It may ask
-    /// [`MAX_UNANSWERED`] times; with one more question this is an error.
-    pub(super) fn push_pending(&mut self, common: &Common) -> Result<(), FrameError> {
-        const REFUSED: FrameError = FrameError::Handshake("a peer that takes the answers to its commands");
-        if self.load(common).refuses_answers() {
-            let asked = self.framing.take_pending(&mut Vec::new()) > 0;
-            self.unanswered = self.unanswered.saturating_add(asked.into());
-            return if self.unanswered > MAX_UNANSWERED { Err(REFUSED) } else { Ok(()) };
-        }
-        let pushed = self.with_queue(&common.queued, Queue::push_pending);
-        pushed.map_err(|Overflow| REFUSED)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::hub::HubSettings;
-    use voxwire_core::{Datagram, Progress, bytes::BufMut};
-
-    /// Answers without end.
-    struct Answers;
-
-    impl Framing for Answers {
-        fn next_frame(&mut self, _unread: &[u8]) -> Result<Progress, FrameError> {
-            Ok(Progress::need(1))
-        }
-
-        fn set_max(&mut self, _max: usize) {}
-
-        fn take_pending(&mut self, out: &mut impl BufMut) -> usize {
-            out.put_slice(&[7; 7]);
-            7
-        }
-    }
+    use voxwire_core::Datagram;
 
     /// C-06: up to and including 1 MiB of droppable frames is queued for a peer that is not slow, and no more than its budget for one that
     /// is.
@@ -527,27 +319,5 @@ mod tests {
         assert_eq!(dropped(never, false), (0, 1 << 20, 1));
         assert_eq!(dropped(never, true), (0, 1 << 20, 1), "it has only just begun to take nothing");
         assert_eq!(dropped(at_once, true), (1024 - 64, 64 * 1024, 1));
-    }
-
-    /// F-43, F-46: a peer that does not take its answers gets no more of them while all together have too much queued, however little it has
-    /// itself; and others do.
-    #[test]
-    fn f_46_over_the_ceiling_those_who_take_nothing_are_not_answered() {
-        let conn = Conn::new(
-            StreamFraming::Session(Answers),
-            1 << 20,
-            #[cfg(feature = "quic")]
-            None,
-        );
-        let settings = HubSettings { max_queued_total: 1000, ..HubSettings::DEFAULT };
-        let common = Common::new(settings, Vec::new(), None);
-        common.queued.store(1001, Relaxed);
-        let ask = |times: u32| (0..times).take_while(|_| conn.lock().push_pending(&common).is_ok()).count();
-        assert_eq!((ask(100), conn.lock().queue.len()), (100, 700));
-        conn.block(Instant::ZERO);
-        assert_eq!((ask(100), conn.lock().queue.len()), (64, 700), "and is closed for asking on");
-        conn.lock().unanswered = 0;
-        common.queued.store(999, Relaxed);
-        assert_eq!((ask(1), conn.lock().queue.len()), (1, 707));
     }
 }

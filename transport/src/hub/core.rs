@@ -1,7 +1,8 @@
 //! The session, its handler and its peers, behind one lock: one task at a time works on them.
 
-use super::common::{Common, Traffic};
+use super::common::Common;
 use super::conn::Conn;
+use super::counters::Traffic;
 use super::peers::{Peers, Transport};
 use super::quotas::ConnPermit;
 use crate::grace::is_event;

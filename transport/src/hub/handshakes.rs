@@ -99,6 +99,7 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::super::HubSettings;
+    use super::super::quotas::Quotas;
     use super::*;
     use core::net::Ipv6Addr;
     use core::time::Duration;
@@ -106,7 +107,8 @@ mod tests {
     /// Who pays where 2001:db8::ffff is a proxy.
     fn payer(address: &str) -> Option<IpAddr> {
         const PROXY: [IpAddr; 1] = [IpAddr::V6(Ipv6Addr::from_bits(0x2001_0db8 << 96 | 0xffff))];
-        HubSettings { exempt: &PROXY, ..HubSettings::DEFAULT }.payer(address.parse().unwrap())
+        let settings = HubSettings { exempt: &PROXY, ..HubSettings::DEFAULT };
+        Quotas::new(&settings).payer(address.parse().unwrap())
     }
 
     fn at(millis: u64) -> Instant {

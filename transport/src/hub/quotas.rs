@@ -1,5 +1,7 @@
 //! Permits for connections: one cap for all of them, and one for each source.
 
+use super::counters::Counters;
+use super::settings::HubSettings;
 use crate::source_counts::SourceCounts;
 use core::fmt;
 use core::net::IpAddr;
@@ -8,7 +10,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
-use voxwire_core::Instant;
+use voxwire_core::{Instant, source};
 
 /// For so long after it was accepted, a connection is evicted only if no other can be.
 pub(super) const ENTERING: Duration = Duration::from_secs(1);
@@ -16,6 +18,8 @@ pub(super) const ENTERING: Duration = Duration::from_secs(1);
 /// Counts connections.
 #[derive(Debug)]
 pub(super) struct Quotas {
+    /// Addresses that stand for many people ([`HubSettings::exempt`]).
+    exempt: &'static [IpAddr],
     max_per_source: usize,
     max_connections: AtomicUsize,
     /// Connections that have a permit.
@@ -65,10 +69,11 @@ pub(super) struct Entrance {
 }
 
 impl Quotas {
-    pub(super) fn new(max_connections: usize, max_per_source: usize) -> Arc<Self> {
+    pub(super) fn new(settings: &HubSettings) -> Arc<Self> {
         Arc::new(Self {
-            max_per_source,
-            max_connections: AtomicUsize::new(max_connections),
+            exempt: settings.exempt,
+            max_per_source: settings.max_per_address,
+            max_connections: AtomicUsize::new(settings.max_connections),
             live: AtomicUsize::new(0),
             closing: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
@@ -112,6 +117,35 @@ impl Quotas {
     /// Whether `source` has as many connections as one source may have.
     pub(super) fn is_source_full(&self, source: Option<IpAddr>) -> bool {
         self.state().per_source.is_full(source, self.max_per_source)
+    }
+
+    /// The source that pays for what is limited by address: an IPv4 address, or the /64 of an IPv6 one. `None` for loopback and for an exempt
+    /// address ([`HubSettings::exempt`]). Exempt is a single address: others in its /64 pay.
+    pub(super) fn payer(&self, address: IpAddr) -> Option<IpAddr> {
+        let address = address.to_canonical();
+        let exempt =
+            address.is_loopback() || self.exempt.iter().any(|exempt| exempt.to_canonical() == address);
+        (!exempt).then(|| source(address))
+    }
+
+    /// A permit for one more connection from `address`; `None` over a cap, which is counted and logged.
+    pub(super) fn admit(self: &Arc<Self>, counters: &Counters, address: IpAddr) -> Option<ConnPermit> {
+        let source = self.payer(address);
+        let permit = self.permit(source);
+        if permit.is_none() {
+            counters.refused.count();
+            let (rule, advice) = if self.is_source_full(source) {
+                counters.refused_per_address.count();
+                (
+                    "per-address",
+                    "raise the limit for one address, or exempt this one if it stands for many people",
+                )
+            } else {
+                ("connections", "raise the limit of connections")
+            };
+            tracing::info!(%address, rule, advice, "a connection is refused");
+        }
+        permit
     }
 
     /// A permit for one more connection of `source`; `None` over a cap.
@@ -245,24 +279,21 @@ impl Drop for Entrance {
 
 #[cfg(test)]
 mod tests {
-    use super::super::HubSettings;
     use super::*;
 
     struct Caps {
-        settings: HubSettings,
         quotas: Arc<Quotas>,
         permits: Vec<(IpAddr, ConnPermit)>,
     }
 
     impl Caps {
-        fn new(settings: HubSettings) -> Self {
-            let quotas = Quotas::new(settings.max_connections, settings.max_per_address);
-            Self { settings, quotas, permits: Vec::new() }
+        fn new(settings: &HubSettings) -> Self {
+            Self { quotas: Quotas::new(settings), permits: Vec::new() }
         }
 
         fn admit(&mut self, address: &str) -> bool {
             let address = address.parse().unwrap();
-            let permit = self.quotas.permit(self.settings.payer(address));
+            let permit = self.quotas.admit(&Counters::default(), address);
             let admitted = permit.is_some();
             self.permits.extend(permit.map(|permit| (address, permit)));
             admitted
@@ -278,7 +309,7 @@ mod tests {
     #[test]
     fn c_06_connections_are_capped_by_address_a_64_is_one_and_loopback_is_exempt() {
         let mut caps =
-            Caps::new(HubSettings { max_per_address: 2, max_connections: 12, ..HubSettings::DEFAULT });
+            Caps::new(&HubSettings { max_per_address: 2, max_connections: 12, ..HubSettings::DEFAULT });
         assert_eq!(["192.0.2.1"; 3].map(|it| caps.admit(it)), [true, true, false]);
         assert_eq!(["::ffff:192.0.2.1", "192.0.2.2"].map(|it| caps.admit(it)), [false, true]);
         assert_eq!(
@@ -302,7 +333,8 @@ mod tests {
     #[test]
     fn f_06_addresses_that_stand_for_many_are_exempt_from_the_cap_of_one() {
         const EXEMPT: [IpAddr; 1] = [IpAddr::V4(core::net::Ipv4Addr::new(192, 0, 2, 7))];
-        let mut caps = Caps::new(HubSettings { max_per_address: 2, exempt: &EXEMPT, ..HubSettings::DEFAULT });
+        let mut caps =
+            Caps::new(&HubSettings { max_per_address: 2, exempt: &EXEMPT, ..HubSettings::DEFAULT });
         assert_eq!(["192.0.2.7"; 4].map(|it| caps.admit(it)), [true; 4]);
         assert!(caps.admit("::ffff:192.0.2.7"));
         assert_eq!(["192.0.2.1"; 3].map(|it| caps.admit(it)), [true, true, false]);
@@ -314,7 +346,8 @@ mod tests {
     fn f_06_connections_behind_an_ipv6_proxy_are_not_its_neighbours() {
         use core::net::Ipv6Addr;
         const EXEMPT: [IpAddr; 1] = [IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7))];
-        let mut caps = Caps::new(HubSettings { max_per_address: 2, exempt: &EXEMPT, ..HubSettings::DEFAULT });
+        let mut caps =
+            Caps::new(&HubSettings { max_per_address: 2, exempt: &EXEMPT, ..HubSettings::DEFAULT });
         for (many, neighbour) in [("2001:db8::7", "2001:db8::8"), ("::1", "::2")] {
             let before = caps.quotas.live();
             assert_eq!([many; 3].map(|it| caps.admit(it)), [true; 3]);

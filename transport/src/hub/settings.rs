@@ -3,7 +3,7 @@
 use crate::socket_options::{Keepalive, SocketOptions};
 use core::net::IpAddr;
 use core::time::Duration;
-use voxwire_core::{Rate, source};
+use voxwire_core::Rate;
 
 /// Limits and deadlines of a [`Hub`](crate::Hub). Build it with `..HubSettings::DEFAULT`.
 #[derive(Debug, Clone, Copy)]
@@ -135,15 +135,6 @@ pub struct HubSettings {
 }
 
 impl HubSettings {
-    /// The source that pays for what is limited by address: an IPv4 address, or the /64 of an IPv6 one. `None` for loopback and for an
-    /// [`exempt`](Self::exempt) address. Exempt is a single address: others in its /64 pay.
-    pub(crate) fn payer(&self, address: IpAddr) -> Option<IpAddr> {
-        let address = address.to_canonical();
-        let exempt =
-            address.is_loopback() || self.exempt.iter().any(|exempt| exempt.to_canonical() == address);
-        (!exempt).then(|| source(address))
-    }
-
     /// Safe values for a server on the internet.
     pub const DEFAULT: Self = Self {
         max_connections: 20_000,

@@ -102,12 +102,12 @@ impl<S: Session> Shared<S> {
     /// A permit for one more connection from `address`; `None` over a cap. At `max_connections`, another connection ends for it, if one can
     /// ([`make_place`](Self::make_place)).
     pub(super) fn admit(&self, address: IpAddr) -> Option<ConnPermit> {
-        let Common { settings, quotas, counters, .. } = &self.common;
+        let Common { quotas, counters, .. } = &self.common;
         counters.accepted.count();
-        if !quotas.is_source_full(settings.payer(address)) {
+        if !quotas.is_source_full(quotas.payer(address)) {
             while quotas.is_full() && self.make_place() {}
         }
-        self.common.permit(address)
+        quotas.admit(counters, address)
     }
 
     /// Ends a connection to make room for a new one: one that is being closed, otherwise one that is entering, otherwise the first evictable

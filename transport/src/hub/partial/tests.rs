@@ -1,6 +1,7 @@
 mod crowds;
 
 use super::super::HubSettings;
+use super::super::quotas::Quotas;
 use super::*;
 use core::net::Ipv6Addr;
 use std::collections::VecDeque;
@@ -21,7 +22,7 @@ fn progress(began: u64, received: usize) -> FrameProgress {
 
 fn reservation(address: &str) -> Reservation {
     let settings = HubSettings { exempt: &PROXY, ..HubSettings::DEFAULT };
-    Reservation::new(settings.payer(address.parse().unwrap()))
+    Reservation::new(Quotas::new(&settings).payer(address.parse().unwrap()))
 }
 
 /// Gives back what it holds, at the time at which the books were last looked into.

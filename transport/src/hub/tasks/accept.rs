@@ -113,7 +113,7 @@ async fn enter<S: Session>(
             shared.common.settings.handshake_timeout,
             "TLS handshake",
             tls_handshake(tls.accept(stream.into()), || {
-                large.take(shared.common.settings.payer(from.ip()), shared.common.clock.now())
+                large.take(shared.common.quotas.payer(from.ip()), shared.common.clock.now())
             }),
         )
         .await
@@ -255,7 +255,7 @@ pub(in crate::hub) async fn accept_quic<S>(
             continue;
         }
         let from = incoming.remote_address();
-        let payer = shared.common.settings.payer(from.ip());
+        let payer = shared.common.quotas.payer(from.ip());
         let Some(place) = handshakes.take(payer, shared.common.clock.now()) else {
             // It sends its first packet again, and its token stays good.
             incoming.ignore();
@@ -303,7 +303,7 @@ async fn reserve<S: Session>(shared: &Shared<S>, from: SocketAddr) -> Option<cra
     const PAUSE: Duration = Duration::from_millis(50);
     /// QUIC may keep as much of an evicted client as that client had, so one eviction may not suffice.
     const EVICTED: usize = 3;
-    let (budgets, payer) = (&shared.common.quic, shared.common.settings.payer(from.ip()));
+    let (budgets, payer) = (&shared.common.quic, shared.common.quotas.payer(from.ip()));
     let (mut tries, mut evicted) = (0_usize, 0_usize);
     while tries < TRIES && !shared.common.quotas.is_draining() {
         match budgets.reserve(payer) {

@@ -1,12 +1,12 @@
 //! The task of one connection: it reads and writes until the connection ends.
 
+mod driver;
 mod read;
 mod write;
 
 #[cfg(feature = "quic")]
 use super::udp;
 use crate::grace::EXCUSE;
-use crate::hub::conn::{Conn, update_total};
 use crate::hub::partial::Reservation;
 use crate::hub::peers::Transport;
 use crate::hub::quotas::ConnPermit;
@@ -17,15 +17,12 @@ use core::net::SocketAddr;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use core::time::Duration;
+use driver::{CLOSING, DISPLACED, End, Phase, StreamDriver};
 use std::sync::Arc;
-use tokio::time::Sleep;
-use voxwire_core::{Bucket, FrameBuf, FrameError, Instant, PeerId, Session, Via};
+use voxwire_core::{Bucket, FrameBuf, FrameError, Instant, Session, Via};
 
 /// How soon the sweep looks again whether the peer of a connection that is not read is still there.
 const WATCH: Duration = Duration::from_secs(1);
-const CLOSING: &str = "closing";
-const DISPLACED: &str = "a frame that others had to wait for";
-
 /// Starts the task of a connection that has a permit. False while the hub drains.
 pub(in crate::hub) fn serve<S>(
     shared: Arc<Shared<S>>,
@@ -47,7 +44,7 @@ where
         let receiving = async move { udp::receive_quic(&shared, peer, datagrams).await };
         Box::pin(receiving) as Pin<Box<dyn Future<Output = ()> + Send>>
     });
-    let reservation = Reservation::new(shared.common.settings.payer(from.ip()));
+    let reservation = Reservation::new(shared.common.quotas.payer(from.ip()));
     tokio::spawn(StreamDriver {
         shared,
         peer,
@@ -68,56 +65,6 @@ where
         late_since: None,
     });
     true
-}
-
-/// How a connection ends.
-enum End {
-    Closed,
-    /// To be reset.
-    Aborted,
-    Broken(FrameError),
-    Late(&'static str),
-}
-
-/// How far the end of a connection has come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Open,
-    /// The last bytes are written; our side is being shut.
-    Shutting,
-    /// Our side is shut. Bytes that still come in are discarded until then: unread bytes would make the system reset the connection, and lose
-    /// our final frames.
-    Lingering(Instant),
-}
-
-/// Reads and writes until a connection ends. It is no `async fn`: that would hold the memory of the handshake for as long as the connection
-/// lasts.
-struct StreamDriver<S: Session> {
-    shared: Arc<Shared<S>>,
-    peer: PeerId,
-    conn: Arc<Conn<S::Framing>>,
-    stream: Stream,
-    from: SocketAddr,
-    /// Receives QUIC datagrams. On the heap, because most connections have none.
-    #[cfg(feature = "quic")]
-    datagrams: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    /// Holds a partial frame. A connection without one has a buffer only while it reads.
-    buffer: Option<FrameBuf>,
-    /// The memory that the hub has granted for a partial frame.
-    reservation: Reservation,
-    /// Since when a frame is incomplete, and how many of its bytes have come in.
-    partial: Option<(Instant, usize)>,
-    /// Since when the framing's handshake goes on.
-    shaking: Option<Instant>,
-    /// The end of the longest silence that the peer has announced ([`Framing::silence`](voxwire_core::Framing::silence)).
-    silent_at: Option<Instant>,
-    ingress: Bucket,
-    phase: Phase,
-    sleep: Option<Pin<Box<Sleep>>>,
-    /// The hub does not read at present. It looks from time to time whether the peer is still there.
-    halted: bool,
-    /// Since when something takes too long, although everything that had come in was read.
-    late_since: Option<Instant>,
 }
 
 impl<S: Session> Future for StreamDriver<S> {
@@ -267,52 +214,5 @@ impl<S: Session> StreamDriver<S> {
         let mut state = self.conn.lock();
         state.deadline = Some(state.deadline.map_or(again, |deadline| deadline.min(again)));
         false
-    }
-
-    fn hello_deadline(&self) -> Option<Instant> {
-        Some(self.shaking?.saturating_add(self.shared.common.settings.handshake_timeout))
-    }
-
-    /// The deadline of a partial frame or TLS record: `frame_timeout`, and the time that the bytes so far take at `min_bytes_per_second`.
-    fn frame_deadline(&self) -> Option<Instant> {
-        let settings = &self.shared.common.settings;
-        let deadline = |(since, bytes): (Instant, usize)| {
-            let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-            let transfer = bytes.checked_div(settings.min_bytes_per_second.into()).unwrap_or(u64::MAX);
-            since.saturating_add(settings.frame_timeout).saturating_add(Duration::from_secs(transfer))
-        };
-        self.partial.into_iter().chain(self.stream.seen()).map(deadline).min()
-    }
-
-    /// Moves the times at which the partial frame and the partial TLS record began.
-    fn delay(&mut self, until: impl Fn(Instant) -> Instant) {
-        let delayed = |(since, bytes)| (until(since), bytes);
-        self.partial = self.partial.map(delayed);
-        self.stream.see(self.stream.seen().map(delayed));
-    }
-
-    fn next_deadline(&self) -> Option<Instant> {
-        let deadlines = [self.frame_deadline(), self.hello_deadline(), self.silent_at];
-        deadlines.into_iter().flatten().min()
-    }
-}
-
-impl<S: Session> Drop for StreamDriver<S> {
-    fn drop(&mut self) {
-        let mut state = self.conn.lock();
-        // What was not written counts no more, and nothing is queued from now on.
-        update_total(
-            &self.shared.common.queued,
-            state.writing_memory.saturating_add(state.queue.memory()),
-            0,
-        );
-        state.queue.take();
-        state.parked = None;
-        state.writing_memory = 0;
-        let dropped = state.queue.dropped;
-        drop(state);
-        if dropped > 0 {
-            tracing::debug!(peer = %self.peer, dropped, "frames dropped for a slow connection");
-        }
     }
 }

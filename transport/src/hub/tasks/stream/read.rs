@@ -1,6 +1,6 @@
 //! Reading: from the stream into a buffer, and from there to the session. A connection holds no more memory meanwhile than it may.
 
-use super::{DISPLACED, End, Phase, StreamDriver};
+use super::driver::{DISPLACED, End, Phase, StreamDriver};
 use crate::hub::core::ReadStatus;
 use crate::hub::partial::{AGAIN, FrameProgress, OWN};
 use crate::stream::io::{READ, READS, poll_discard, poll_fill};
@@ -45,30 +45,6 @@ impl<S: Session> StreamDriver<S> {
         let mut state = self.conn.lock();
         if state.closing.is_none() {
             state.deadline = deadline;
-        }
-    }
-
-    /// Whether `until` has not come yet. Wakes the task then.
-    pub(super) fn sleep_until(&mut self, cx: &mut Context<'_>, now: Instant, until: Instant) -> bool {
-        if until <= now {
-            let mut state = self.conn.lock();
-            state.paused_until = state.paused_until.filter(|until| *until > now);
-            state.throttled_until = state.throttled_until.filter(|until| *until > now);
-            drop(state);
-            self.sleep = None;
-            return false;
-        }
-        let wake_at = self.shared.common.clock.to_std(until).into();
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(wake_at)));
-        if sleep.deadline() != wake_at {
-            sleep.as_mut().reset(wake_at);
-        }
-        match sleep.as_mut().poll(cx) {
-            Poll::Pending => true,
-            Poll::Ready(()) => {
-                cx.waker().wake_by_ref();
-                true
-            }
         }
     }
 

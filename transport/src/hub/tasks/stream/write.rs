@@ -1,13 +1,12 @@
 //! Writing: everything that is queued, with as few system calls as possible; then shutting our side.
 
-use super::{End, Phase, StreamDriver};
+use super::driver::{End, Phase, StreamDriver};
 use crate::hub::conn::{State, update_total};
 use crate::hub::load::WRITE_BATCH;
 use crate::hub::write_stall::WriteStall;
 use crate::stream::io::poll_write;
 use crate::stream::queue::WriteBatch;
 use core::task::{Context, Poll};
-use std::io;
 use voxwire_core::Session;
 
 /// Bytes of a write buffer that goes back to the pool.
@@ -132,18 +131,6 @@ impl<S: Session> StreamDriver<S> {
     /// Restores the system's timeout for a peer that takes nothing (`WriteStall`).
     pub(super) fn restore_timeout(&self) {
         self.stream.set_unacknowledged(self.shared.common.settings.unacknowledged);
-    }
-
-    /// The connection has failed. A timeout of the system's is counted, as a blocked peer that takes nothing or as one that has vanished.
-    pub(super) fn failed(&self, error: &io::Error) {
-        tracing::trace!(%error, "the connection failed");
-        if error.kind() == io::ErrorKind::TimedOut {
-            let blocked = self.conn.lock().stall.as_ref().is_some_and(|stall| stall.is_blocked());
-            let counters = &self.shared.common.counters;
-            if blocked { &counters.too_slow } else { &counters.broken }.count();
-            let what = if blocked { "takes nothing of what waits for it" } else { "answers nothing" };
-            tracing::debug!(from = %self.from, "closed: the peer {what}");
-        }
     }
 
     /// Gives a write buffer back to the pool, cut to [`KEPT`] bytes.
