@@ -89,3 +89,69 @@ impl Load {
         self.over_total && (self.blocked || self.queued.saturating_add(len) > OWN_SHARE)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FREE: Load = Load { blocked: false, slow: false, queued: 0, writing: 0, over_total: false };
+    const BLOCKED: Load = Load { blocked: true, ..FREE };
+    const SLOW: Load = Load { slow: true, ..BLOCKED };
+    /// Bytes, just over the limits of the same names.
+    const OVER_FAIR: usize = FAIR_SHARE + 1;
+    const OVER_OWN: usize = OWN_SHARE + 1;
+    const LARGE: usize = WRITE_BATCH + 1;
+
+    const fn over(load: Load) -> Load {
+        Load { over_total: true, ..load }
+    }
+
+    const fn queued(bytes: usize, load: Load) -> Load {
+        Load { queued: bytes, ..load }
+    }
+
+    const fn writing(bytes: usize, load: Load) -> Load {
+        Load { writing: bytes, queued: bytes, ..load }
+    }
+
+    /// What a rule does, and whether it holds.
+    type Rule = (&'static str, fn(&Load) -> bool);
+
+    /// C-06, F-43, F-46: what happens to the frames of a peer, and to its connection, in each state.
+    #[test]
+    fn c_06_each_state_of_a_peer_has_its_rules() {
+        const RULES: [Rule; 9] = [
+            ("no burst", |load| load.burst() == 0),
+            ("drops what is queued", |load| load.drops_queued(LARGE)),
+            ("refuses a frame", |load| load.refuses(Lane::Reliable, 100)),
+            ("drops a frame", |load| load.drops(Lane::Droppable, 100)),
+            ("drops a large frame", |load| load.drops(Lane::Droppable, LARGE)),
+            ("shares 256 bytes", |load| load.shares(Lane::Reliable, 256)),
+            ("refuses control", Load::refuses_control),
+            ("refuses answers", Load::refuses_answers),
+            ("may be closed", |load| load.may_be_closed(3000, 2000)),
+        ];
+        // In the order of the rules.
+        let table: [(Load, &str); 14] = [
+            (FREE, "- - - - - - - - -"),
+            (queued(OVER_FAIR, FREE), "- - - - - - - - x"),
+            (queued(OVER_OWN, FREE), "- - - - - - - x x"),
+            (writing(LARGE, FREE), "- - - - - - - x x"),
+            (BLOCKED, "- - - - - x - - x"),
+            (writing(LARGE, BLOCKED), "- - - - - x - x x"),
+            (SLOW, "x - - - - x - - x"),
+            (writing(LARGE, SLOW), "x x - - x x - x x"),
+            (over(FREE), "- - - - x - - - -"),
+            (over(queued(OVER_FAIR, FREE)), "- - - - x - - - x"),
+            (over(queued(OVER_OWN, FREE)), "- - x x x - x x x"),
+            (over(BLOCKED), "- - x x x x - x x"),
+            (over(queued(OVER_FAIR, BLOCKED)), "- - x x x x x x x"),
+            (over(writing(LARGE, SLOW)), "x x x x x x x x x"),
+        ];
+        for (load, expected) in table {
+            for ((rule, holds), expected) in RULES.iter().zip(expected.split(' ')) {
+                assert_eq!(if holds(&load) { "x" } else { "-" }, expected, "{rule}: {load:?}");
+            }
+        }
+    }
+}
