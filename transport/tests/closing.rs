@@ -9,8 +9,9 @@ use shouting::{ShoutingOnStream, shouting_on_stream};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
-use voxwire_core::Lane;
-use voxwire_transport::{Handle, Hub, HubSettings, Listener};
+use voxwire_core::testing::TestSession;
+use voxwire_core::{Input, Lane, LengthPrefix};
+use voxwire_transport::{Drained, Handle, Hub, HubSettings, Listener};
 
 const SOON: Duration = Duration::from_millis(300);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -46,6 +47,34 @@ async fn closed(settings: HubSettings) -> (Handle<ShoutingOnStream>, TcpStream) 
     });
     assert_eq!((hub.stats().connections, hub.stats().closing), (0, 1));
     (hub, stream)
+}
+
+/// C-06: a session may leave its peers open when it is shut down. The hub closes them itself, and those that do not close their side are cut
+/// off at the deadline of the drain.
+#[tokio::test]
+async fn c_06_a_drain_ends_where_the_session_closes_no_peer() {
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let framing = LengthPrefix { width: 4, little_endian: false, adjust: 0, min: 4, max: 100 };
+    // It forgets its peers, so that it has none to close.
+    let session = TestSession::new(framing, 0_usize, |session, _, input| {
+        session.state += usize::from(matches!(input, Input::Opened { .. }));
+        session.peers.clear();
+    });
+    let settings = HubSettings { linger: HOUR, close_timeout: HOUR, ..HubSettings::DEFAULT };
+    let hub = Hub::spawn(vec![listener], session, (), settings).unwrap();
+    let (mut polite, mut idle) =
+        (TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap());
+    until("both are up", || hub.call(|session, _| session.state == 2)).await;
+    let drain = timeout(Duration::from_secs(30), hub.drain(SOON));
+    let closes = async {
+        polite.read_to_end(&mut Vec::new()).await.unwrap();
+        drop(polite);
+    };
+    let (drained, ()) = tokio::join!(drain, closes);
+    assert_eq!(drained.expect("it ends"), Drained { told: 1, cut_off: 1 });
+    until("both have ended", || (hub.stats().connections, hub.stats().closing) == (0, 0)).await;
+    timeout(Duration::from_secs(30), idle.read_to_end(&mut Vec::new())).await.expect("it is cut off").ok();
 }
 
 /// C-06: a peer that does not take what is queued for it is reset once `close_timeout` is over.
