@@ -81,8 +81,8 @@ pub enum ClientCommand<'a> {
         text: &'a str,
     },
     /// Ask the driver for a connection that carries datagrams to another client: [`Output::Dial`](voxwire_core::Output::Dial). Voice goes
-    /// there directly once it has answered. For drivers of your own: `voxwire-transport` dials by TCP. There
-    /// `DirectSettings` has the addresses of other clients.
+    /// there directly once it has answered. For drivers of your own: `voxwire-transport` answers with
+    /// [`Input::DialFailed`](voxwire_core::Input::DialFailed). There `DirectSettings` has the addresses of other clients.
     Reach {
         /// Host name or address.
         host: &'a str,

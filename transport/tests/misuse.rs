@@ -7,12 +7,14 @@ mod certificates;
 
 use core::net::SocketAddr;
 use std::io;
-use voxwire_core::Session;
+use voxwire_core::testing::TestSession;
+use voxwire_core::{Datagram, DialId, Input, ListenId, Session, Via};
 use voxwire_transport::{
     Connection, ConnectionSettings, Error, Hub, HubSettings, Listener, Remote, TcpUdpSettings,
 };
 use {voxwire_dissonance as dissonance, voxwire_msgpack as msgpack, voxwire_voicelink as voicelink};
 
+const SOON: core::time::Duration = core::time::Duration::from_millis(20);
 const ANY: SocketAddr = SocketAddr::new(core::net::IpAddr::V4(core::net::Ipv4Addr::LOCALHOST), 0);
 
 /// What a listener refuses, in words that name it and what mends it.
@@ -149,6 +151,53 @@ async fn c_18_limits_that_quic_does_not_take_are_an_error() {
     assert!(matches!(&error, Error::Io(error) if error.kind() == io::ErrorKind::InvalidInput), "{error:?}");
     assert!(error.to_string().contains("keepalive"), "{error}");
     assert!(tokio::net::TcpStream::connect(address).await.is_err(), "nothing is served");
+}
+
+/// C-18: a byte stream of the session's own making would carry datagrams without telling them apart. The session hears that it cannot have one,
+/// on a client as on a hub, and nothing connects.
+#[tokio::test]
+async fn c_18_a_session_of_datagrams_has_no_streams_of_its_own() {
+    type Refused = TestSession<Vec<String>, Datagram>;
+    let bystander = tokio::net::TcpListener::bind(ANY).await.unwrap();
+    let port = bystander.local_addr().unwrap().port();
+    let session = || {
+        Refused::new(Datagram { max: 100 }, Vec::new(), |session, _, input| {
+            if matches!(input, Input::DialFailed(_) | Input::ListenFailed(_) | Input::Listening { .. })
+                || matches!(input, Input::Opened { via: Via::Dialled(id), .. } if id != DialId::FIRST)
+            {
+                session.state.push(format!("{input:?}"));
+            }
+        })
+    };
+    let ask = |session: &mut Refused| {
+        session.outbox.dial(DialId::new(1), "127.0.0.1", port).unwrap();
+        session.outbox.listen(ListenId::new(1));
+    };
+    let refused = |session: &Refused| {
+        let mut answers = session.state.clone();
+        answers.sort();
+        answers == ["DialFailed(DialId(1))", "ListenFailed(ListenId(1))"]
+    };
+    let listener = Listener::bind_tcp_units(ANY).unwrap();
+    let at = listener.local_addr().unwrap().to_string();
+    let hub = Hub::spawn(vec![listener], session(), (), HubSettings::DEFAULT).unwrap();
+    let remote = Remote::tcp_udp(at, TcpUdpSettings { udp: false, ..TcpUdpSettings::default() });
+    let mut client = Connection::connect(remote, session(), ConnectionSettings::DEFAULT).await.unwrap();
+    hub.call(|session, _| ask(session));
+    client.call(|session, _| ask(session));
+    let answered = async {
+        while !(refused(client.session()) && hub.call(|session, _| refused(session))) {
+            let _ = tokio::time::timeout(SOON, client.next()).await;
+        }
+    };
+    let answered = tokio::time::timeout(core::time::Duration::from_secs(10), answered).await;
+    assert!(
+        answered.is_ok(),
+        "{:?}, {:?}",
+        client.session().state,
+        hub.call(|session, _| session.state.clone())
+    );
+    assert!(tokio::time::timeout(SOON, bystander.accept()).await.is_err(), "nothing connects");
 }
 
 /// C-18: a hub that is full says so, and how many it takes.

@@ -77,6 +77,16 @@ impl<F: Framing> Streams<F> {
         self.open.is_empty() && self.dialling.is_empty() && self.listeners.is_empty() && self.told.is_empty()
     }
 
+    /// Answers what is asked for where the session's framing finds no frames in a byte stream: none is possible.
+    fn refuse(&mut self) -> Option<StreamEvent> {
+        self.listeners.clear();
+        if let Some((id, _)) = self.told.pop() {
+            return Some(StreamEvent::Listening(id, None));
+        }
+        let (id, _) = self.dialling.pop()?;
+        Some(StreamEvent::DialFailed(id))
+    }
+
     pub(super) fn listen(&mut self, id: ListenId, home: Option<IpAddr>) {
         let ip = home.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let (first, end) = self.settings.ports.unwrap_or((0, 0));
@@ -155,6 +165,10 @@ impl<F: Framing> Streams<F> {
         ids: &mut PeerIds,
         framing: impl Fn() -> F,
     ) -> Poll<StreamEvent> {
+        let asked = !self.told.is_empty() || !self.dialling.is_empty();
+        if asked && !framing().is_stream() {
+            return self.refuse().map_or(Poll::Pending, Poll::Ready);
+        }
         self.rest = self.rest.filter(|until| *until > now);
         if let Some((id, port)) = self.told.pop() {
             return Poll::Ready(StreamEvent::Listening(id, port));
