@@ -43,6 +43,15 @@ pub trait Framing {
         true
     }
 
+    /// Checks the length of a whole frame, in bytes, before the frame has come in: a transport that puts frames into units knows it from the
+    /// unit's head.
+    ///
+    /// # Errors
+    /// [`next_frame`](Self::next_frame) refuses frames of this length.
+    fn check_len(&self, _len: usize) -> Result<(), FrameError> {
+        Ok(())
+    }
+
     /// Writes the header before an outgoing frame, if there is one.
     fn put_header(&self, _frame: &[u8], _out: &mut impl BufMut) {}
 
@@ -113,10 +122,12 @@ pub struct Datagram {
 
 impl Framing for Datagram {
     fn next_frame(&mut self, unread: &[u8]) -> Result<Progress, FrameError> {
-        if unread.len() > self.max {
-            return Err(FrameError::TooLarge { len: unread.len() as u64, max: self.max });
-        }
+        self.check_len(unread.len())?;
         Ok(Progress::Frame { header: 0, body: unread.len() })
+    }
+
+    fn check_len(&self, len: usize) -> Result<(), FrameError> {
+        if len > self.max { Err(FrameError::TooLarge { len: len as u64, max: self.max }) } else { Ok(()) }
     }
 
     fn is_stream(&self) -> bool {
@@ -182,6 +193,10 @@ impl Framing for LengthPrefix {
             Some(missing) if missing > 0 => Ok(Progress::need(missing)),
             _ => Ok(Progress::Frame { header: 0, body }),
         }
+    }
+
+    fn check_len(&self, len: usize) -> Result<(), FrameError> {
+        if len > self.max { Err(FrameError::TooLarge { len: len as u64, max: self.max }) } else { Ok(()) }
     }
 
     fn set_max(&mut self, max: usize) {

@@ -99,6 +99,11 @@ impl voxwire_core::Framing for Framing {
         Ok(progress)
     }
 
+    fn check_len(&self, len: usize) -> Result<(), FrameError> {
+        let max = if self.first { self.max_first } else { self.max_control.max(self.max_data) };
+        if len > max { Err(FrameError::TooLarge { len: len as u64, max }) } else { Ok(()) }
+    }
+
     fn set_max(&mut self, max: usize) {
         self.max_data = max;
     }

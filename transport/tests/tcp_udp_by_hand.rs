@@ -69,6 +69,19 @@ async fn d_16_a_cookie_moves_a_connection_only_together_with_its_tcp_side() {
     assert!(timeout(Duration::from_millis(200), home.recv(&mut buffer)).await.is_err());
 }
 
+/// C-06: a connection ends at the head of a unit that is too long for the session; the hub waits for none of its bytes.
+#[tokio::test]
+async fn c_06_a_unit_that_is_too_long_ends_the_connection_at_its_head() {
+    let (hub, address) = serve("127.0.0.1:0");
+    let mut tcp = TcpStream::connect(address).await.unwrap();
+    tcp.write_all(b"VOXL\x01\x00\x00\x00").await.unwrap();
+    tcp.read_exact(&mut [0; 32]).await.unwrap();
+    tcp.write_all(&[255, 255, 0]).await.unwrap();
+    let end = timeout(Duration::from_secs(5), tcp.read_to_end(&mut Vec::new())).await;
+    end.expect("it ends before the unit's own time is over").ok();
+    assert_eq!(hub.stats().broken, 1);
+}
+
 /// F-20: what a client has answered by UDP costs it no less than what is passed on; what is not its own costs it nothing.
 #[tokio::test]
 async fn f_20_answers_by_udp_have_a_rate() {

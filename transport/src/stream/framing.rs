@@ -69,6 +69,11 @@ impl<F: Framing> Framing for StreamFraming<F> {
         };
         let len = usize::from(u16::from_be_bytes(*len));
         let Some(body) = len.checked_sub(1) else { return Err(FrameError::TooShort { len: 0, min: 1 }) };
+        // The head alone first: no memory is set aside for a frame that is too long.
+        let Some(&head) = rest.first() else { return Ok(Progress::need(1)) };
+        if head != unit::CONTROL {
+            framing.check_len(body)?;
+        }
         let Some(unit) = rest.get(..len) else { return Ok(Progress::need(len.saturating_sub(rest.len()))) };
         if let [kind, frame @ ..] = unit {
             *last = match *kind {
@@ -87,6 +92,12 @@ impl<F: Framing> Framing for StreamFraming<F> {
         match self {
             Self::Session(framing) => framing.is_stream(),
             Self::Units { .. } => true,
+        }
+    }
+
+    fn check_len(&self, len: usize) -> Result<(), FrameError> {
+        match self {
+            Self::Session(framing) | Self::Units { framing, .. } => framing.check_len(len),
         }
     }
 
@@ -157,12 +168,29 @@ impl<F: Framing> Framing for StreamFraming<F> {
 mod tests {
     use super::*;
     use crate::tcp_udp::{Control, control_unit};
-    use voxwire_core::Datagram;
+    use voxwire_core::{Datagram, LengthPrefix};
+
+    /// C-06: a unit that is too long for the session is refused at its head; what the transport says to itself is none of the session's.
+    #[test]
+    fn c_06_a_unit_that_is_too_long_is_refused_at_its_head() {
+        let prefix = LengthPrefix { width: 4, little_endian: false, adjust: 0, min: 4, max: 9 };
+        let too_large = |len| Err(FrameError::TooLarge { len, max: 9 });
+        for (head, result) in [
+            ([0, 11, 0], too_large(10)),
+            ([255, 255, 1], too_large(65_534)),
+            ([0, 11, 2], Ok(Progress::need(10))),
+            ([0, 10, 0], Ok(Progress::need(9))),
+        ] {
+            assert_eq!(StreamFraming::units(Datagram { max: 9 }).next_frame(&head), result, "{head:?}");
+            assert_eq!(StreamFraming::units(prefix).next_frame(&head), result, "{head:?}");
+        }
+    }
 
     #[test]
     fn d_15_units_are_cut_and_checked() {
         let mut framing = StreamFraming::units(Datagram { max: 4 });
         assert_eq!(framing.next_frame(&[0]), Ok(Progress::need(1)));
+        assert_eq!(framing.next_frame(&[0, 4]), Ok(Progress::need(1)));
         assert_eq!(framing.next_frame(&[0, 4, 0, 7]), Ok(Progress::need(2)));
         assert_eq!(framing.next_frame(&[0, 4, 1, 7, 8, 9, 0]), Ok(Progress::Frame { header: 3, body: 3 }));
         assert!(framing.next_frame(&[0, 0]).is_err());
