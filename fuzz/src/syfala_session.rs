@@ -148,7 +148,7 @@ fn server(mut script: Script<'_>) {
         None | Some(ServerEvent::Gone { .. }) => {}
         // StartIO from who holds an offer accepts it first, and is told behind that.
         Some(ServerEvent::StartIo { client }) => {
-            assert!(matches!(server.io(client), Some(IoState::StartPending) | None), "{event:?}");
+            assert!(matches!(server.state(client), Some(IoState::StartPending) | None), "{event:?}");
         }
         Some(event) => panic!("{event:?}"),
     };
@@ -163,12 +163,12 @@ fn server(mut script: Script<'_>) {
                     assert!(active.contains(&client) && audio.stream < 1, "audio in no forbidden state");
                 }
                 Some(ServerEvent::StartIo { client }) => {
-                    assert_eq!(server.io(client), Some(IoState::StartPending));
+                    assert_eq!(server.state(client), Some(IoState::StartPending));
                 }
                 Some(ServerEvent::StopIo { client }) => {
-                    assert_eq!(server.io(client), Some(IoState::StopPending));
+                    assert_eq!(server.state(client), Some(IoState::StopPending));
                 }
-                Some(ServerEvent::Gone { client, .. }) => assert_eq!(server.io(client), None),
+                Some(ServerEvent::Gone { client, .. }) => assert_eq!(server.state(client), None),
                 _ => {}
             }
         } else if operation % 8 == 6 {
@@ -192,7 +192,7 @@ fn server(mut script: Script<'_>) {
                     continue;
                 }
             };
-            let (playing, io) = (matches!(command, ServerCommand::Play { .. }), server.io(client));
+            let (playing, io) = (matches!(command, ServerCommand::Play { .. }), server.state(client));
             if sources.driver.command(&mut server, command).is_ok() {
                 assert!(!playing || io == Some(IoState::Active), "played in no forbidden state");
             }

@@ -191,7 +191,7 @@ impl Server {
     }
 
     /// Who is logged in on a connection: what the user is [known by](Self::key).
-    pub fn username(&self, peer: PeerId) -> Option<&[u8]> {
+    pub fn name(&self, peer: PeerId) -> Option<&[u8]> {
         Some(&*self.peers.get(peer)?.login.as_ref()?.username)
     }
 

@@ -221,7 +221,7 @@ impl World {
         let samples = [30_000_i16; 5000];
         let text = "x".repeat(6000);
         let group = |n: u32| format!("group {n}");
-        let username = |world: &Self, slot: u32| world.server.username(peer(slot)).unwrap_or(b"e0").to_vec();
+        let username = |world: &Self, slot: u32| world.server.name(peer(slot)).unwrap_or(b"e0").to_vec();
         match step {
             Step::Open(slot) => drop(self.open(100 + slot, EVE)),
             Step::Close(slot) => self.input(Input::Closed { peer: peer(*slot) }),

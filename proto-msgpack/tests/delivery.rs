@@ -361,7 +361,7 @@ fn f_38_a_req_socket_takes_a_log_in_up_for_requests_alone() {
                 resumed |= format!("{event:?}").starts_with("Resumed");
             }
             assert!(resumed, "{lost}");
-            assert_eq!(server.username(req), Some(&b"bob"[..]));
+            assert_eq!(server.name(req), Some(&b"bob"[..]));
             assert!(!server.is_online(b"bob"), "what is for bob is kept");
             let update = ServerMessage::Whisper { sender: "ann".into(), content: "kept".into() };
             server.handle_command(now, ServerCommand::Deliver { peer: req, update }).unwrap_err();
@@ -383,7 +383,7 @@ fn f_38_a_lost_log_in_of_a_req_socket_is_taken_up() {
             let before = req(server, now, 900, 7);
             let event = server.receive(now, before, log_in).unwrap().unwrap();
             Handler::<Server>::on_event(office, server, now, event);
-            assert_eq!(server.username(before), Some(&b"bob"[..]));
+            assert_eq!(server.name(before), Some(&b"bob"[..]));
             if noticed {
                 server.handle_input(now, Input::Closed { peer: before }).unwrap();
             }
@@ -393,12 +393,12 @@ fn f_38_a_lost_log_in_of_a_req_socket_is_taken_up() {
             let again = req(server, now, 901, 7);
             let event = server.receive(now, again, new_group("00000000-0000-4000-8000-000000000002", "room"));
             assert_eq!(event.unwrap().is_some(), there, "{noticed} {after}");
-            assert_eq!(server.username(again).is_some(), there);
+            assert_eq!(server.name(again).is_some(), there);
             assert!(!server.is_online(b"bob"));
             // From elsewhere it is worth nothing.
             let other = req(server, now, 902, 8);
             let event = server.receive(now, other, new_group("00000000-0000-4000-8000-000000000002", "more"));
-            assert!(event.unwrap().is_none() && server.username(other).is_none());
+            assert!(event.unwrap().is_none() && server.name(other).is_none());
         });
     }
 }
@@ -414,7 +414,7 @@ fn f_38_a_peer_that_takes_answers_only_behind_its_log_in_is_sent_nothing_else() 
         server.handle_command(now, ServerCommand::Deliver { peer, update }).unwrap();
         server.handle_input(now, Input::AnswersOnly { peer }).unwrap();
         server.handle_command(now, ServerCommand::Deliver { peer, update }).unwrap_err();
-        assert!(!server.is_online(b"bob") && server.username(peer).is_some());
+        assert!(!server.is_online(b"bob") && server.name(peer).is_some());
         office.log.take();
     });
     assert_eq!(hall.code(ann, whisper("bob", "kept")), "SUCCESS");

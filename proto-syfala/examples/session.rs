@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for bytes in sent(&mut client) {
         server.handle_input(NOW, Input::Frame { peer: PEER, lane: Lane::Droppable, bytes: &bytes })?;
     }
-    assert!(client.state(PEER).is_some() && server.io(PEER).is_some(), "connected");
+    assert!(client.state(PEER).is_some() && server.state(PEER).is_some(), "connected");
     Ok(())
 }
 

@@ -154,7 +154,7 @@ impl Server {
     }
 
     /// Whether audio goes to and from a client; `None` if it is not connected.
-    pub fn io(&self, client: PeerId) -> Option<IoState> {
+    pub fn state(&self, client: PeerId) -> Option<IoState> {
         match &self.peers.get(client)?.place {
             Place::Client(client) => Some(client.io),
             _ => None,
@@ -434,7 +434,7 @@ impl Session for Server {
             ServerCommand::StopIoResult { client, result } => self.stopped(now, client, result),
             ServerCommand::Play { client, stream, samples } => self.play(client, stream, samples),
             ServerCommand::Disconnect { client } => {
-                self.io(client).ok_or(Refusal::UnknownPeer)?;
+                self.state(client).ok_or(Refusal::UnknownPeer)?;
                 self.send(client, &ServerMessage::Disconnect)?;
                 self.forget(client);
                 Ok(())

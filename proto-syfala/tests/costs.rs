@@ -172,7 +172,7 @@ proptest! {
                 Act::Garbage(port, bytes) => studio.say(*port, bytes),
                 Act::Wait(millis) => studio.pass(Duration::from_millis(*millis)),
             }
-            prop_assert_eq!(studio.server.io(peer(CLIENT)), Some(IoState::Active));
+            prop_assert_eq!(studio.server.state(peer(CLIENT)), Some(IoState::Active));
             let theirs = studio.server.clients().filter(|(client, ..)| client.slot >= 100).count();
             prop_assert!(theirs <= ServerSettings::DEFAULT.max_source_clients, "{theirs}");
             if studio.now >= next {
@@ -203,7 +203,7 @@ fn a_client_that_only_receives_lives_by_its_own_heartbeats() {
         studio.pass(Duration::from_millis(100));
         studio.say(listener, &[8]);
     }
-    assert_eq!(studio.server.io(peer(listener)), Some(IoState::Active));
+    assert_eq!(studio.server.state(peer(listener)), Some(IoState::Active));
     // Questions, audio for a stream that is not there, garbage, and another port of its machine: none of them is a heartbeat.
     let mut elsewhere = [0; 17 + 8];
     (elsewhere[0], elsewhere[1], elsewhere[13]) = (6, 9, 8);
@@ -216,5 +216,5 @@ fn a_client_that_only_receives_lives_by_its_own_heartbeats() {
         studio.say(4, &[8]);
     }
     assert!(studio.gone.contains(&listener));
-    assert_eq!(studio.server.io(peer(CLIENT)), Some(IoState::Active));
+    assert_eq!(studio.server.state(peer(CLIENT)), Some(IoState::Active));
 }

@@ -344,7 +344,7 @@ fn f_89_start_io_of_a_host_that_holds_our_offer_accepts_it() {
     let start = ServerCommand::StartIoResult { client, result: IoResult::Success };
     desk.server.handle_command(desk.now, start).unwrap();
     desk.collect();
-    assert_eq!(desk.server.io(client), Some(IoState::Active));
+    assert_eq!(desk.server.state(client), Some(IoState::Active));
     // From then on its audio shows that it is there.
     let mut audio = vec![0; 17 + 8];
     (audio[0], audio[13]) = (6, 8);
@@ -352,7 +352,7 @@ fn f_89_start_io_of_a_host_that_holds_our_offer_accepts_it() {
         assert_eq!(desk.pass(Duration::from_millis(100)), [""; 0]);
         desk.say(0, &audio).unwrap();
     }
-    assert_eq!(desk.server.io(client), Some(IoState::Active));
+    assert_eq!(desk.server.state(client), Some(IoState::Active));
 }
 
 /// F-23: the answer to a request is given however full the outbox is; no state is left without an exit.
@@ -366,11 +366,11 @@ fn f_23_answers_to_requests_are_said_though_there_is_no_room() {
     let client = peer(0);
     for result in [IoResult::Failed, IoResult::Refused, IoResult::Success] {
         for (request, pending) in [(4, IoState::StartPending), (5, IoState::StopPending)] {
-            if pending == IoState::StopPending && desk.server.io(client) == Some(IoState::Inactive) {
+            if pending == IoState::StopPending && desk.server.state(client) == Some(IoState::Inactive) {
                 continue;
             }
             desk.say(0, &[request]).unwrap();
-            assert_eq!(desk.server.io(client), Some(pending));
+            assert_eq!(desk.server.state(client), Some(pending));
             // Heartbeats that nobody drains.
             for _ in 0..5 {
                 desk.now = desk.now.saturating_add(Duration::from_millis(100));
@@ -384,7 +384,7 @@ fn f_23_answers_to_requests_are_said_though_there_is_no_room() {
             };
             desk.server.handle_command(desk.now, command).unwrap();
             assert_eq!(desk.server.outputs().count(), before + 1);
-            assert_ne!(desk.server.io(client), Some(pending));
+            assert_ne!(desk.server.state(client), Some(pending));
             desk.collect();
             desk.say(0, &[8]).unwrap();
         }
@@ -478,7 +478,7 @@ fn s_07_only_the_bound_source_controls_a_connection() {
     for message in [&[1][..], &[5], &[7], &[8], &[4], &[6; 40]] {
         assert!(matches!(desk.say(1, message), Err(Violation::Unexpected { state: "not connected", .. })));
     }
-    assert_eq!(desk.server.io(client), Some(IoState::Active));
+    assert_eq!(desk.server.state(client), Some(IoState::Active));
     // Its heartbeats keep nobody alive but itself, and what cannot be read keeps nobody.
     for _ in 0..5 {
         desk.pass(Duration::from_millis(110));
@@ -602,7 +602,7 @@ fn c_05_no_bytes_make_a_session_panic_and_none_but_audio_is_answered_with_more()
             let _ = desk.say(0, &bytes);
             let result = if rng.chance(0.5) { IoResult::Success } else { IoResult::Failed };
             let client = peer(0);
-            let command = match desk.server.io(client) {
+            let command = match desk.server.state(client) {
                 Some(IoState::StartPending) => ServerCommand::StartIoResult { client, result },
                 Some(IoState::StopPending) => ServerCommand::StopIoResult { client, result },
                 Some(_) => continue,

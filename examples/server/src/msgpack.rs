@@ -36,11 +36,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use storage::StorageHandle;
 use store::{Quotas, Store};
-pub(crate) use store::{create_folder, open_private};
 use voxwire_core::{Clock, Handler, Instant, Limits, Moderation as _, PeerId, Session};
 use voxwire_msgpack::{
-    Code, Server, ServerCommand, ServerEvent, ServerMessage, ServerSettings, ServerStats, Text, Ticket,
-    Violation, Wire,
+    Code, Server, ServerCommand, ServerEvent, ServerMessage, ServerSettings, ServerStats, Text, Ticket, Wire,
 };
 use voxwire_transport::{Drained, Handle, Histogram, Hub, HubSettings, HubStats, Listener};
 
@@ -537,7 +535,7 @@ impl Registrar {
     fn delivered(&self, server: &Server, event: ServerEvent<'_>) {
         match event {
             ServerEvent::Taken { peer } => {
-                let username = server.username(peer).map(Box::<[u8]>::from);
+                let username = server.name(peer).map(Box::<[u8]>::from);
                 if let Some(username) = username.filter(|_| self.shared.delivered().is_to(peer)) {
                     self.storage.queue().next(peer, username);
                 }
@@ -549,9 +547,9 @@ impl Registrar {
                 }
             }
             ServerEvent::Resumed { peer, lost, received } => {
-                let name = Who { name: server.username(peer), address: server.address(peer) };
+                let name = Who { name: server.name(peer), address: server.address(peer) };
                 tracing::info!(%peer, %name, "back");
-                let username = server.username(peer).unwrap_or_default();
+                let username = server.name(peer).unwrap_or_default();
                 // There may be more by now.
                 let arrived = self.shared.delivered().end(lost, received);
                 let messages = arrived.map(|(_, messages)| messages).unwrap_or_default();
@@ -587,8 +585,7 @@ const fn peer_of(event: &ServerEvent<'_>) -> Option<PeerId> {
 impl Handler<Server> for Registrar {
     fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
         let _peer = peer_of(&event).map(|peer| peer_span(Msgpack::NAME, server.address(peer)).entered());
-        let name =
-            |peer: PeerId| Who { name: server.username(peer), address: server.address(peer) }.to_string();
+        let name = |peer: PeerId| Who { name: server.name(peer), address: server.address(peer) }.to_string();
         match event {
             ServerEvent::Connected { peer, from } => {
                 tracing::debug!(%peer, from = %Address(from), "connected")
@@ -644,10 +641,6 @@ impl Handler<Server> for Registrar {
             }
             event => tracing::debug!(event = %EventName(&event)),
         }
-    }
-
-    fn on_violation(&mut self, _now: Instant, peer: PeerId, violation: Violation) {
-        tracing::debug!(%peer, %violation, "ignored");
     }
 }
 

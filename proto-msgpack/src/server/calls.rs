@@ -71,7 +71,7 @@ impl Server {
 
     /// Has `peer` take part in the call of its user's other connections.
     pub(super) fn share_call(&mut self, peer: PeerId) {
-        let Some(user) = self.username(peer).and_then(|username| self.users.get(username)) else { return };
+        let Some(user) = self.name(peer).and_then(|username| self.users.get(username)) else { return };
         let call = user.connections.iter().find_map(|other| self.peers.get(*other)?.call.clone());
         if let Some(call) = call {
             self.take_part(peer, &call);

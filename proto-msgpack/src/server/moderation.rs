@@ -31,7 +31,7 @@ impl Moderation for Server {
 
     /// A connection that is logged in: a user may have several.
     fn member(&self, peer: PeerId) -> Option<Member<'_>> {
-        let username = self.username(peer)?;
+        let username = self.name(peer)?;
         Some(Member {
             peer,
             name: Some(username),
@@ -74,7 +74,7 @@ impl Moderation for Server {
     /// # Errors
     /// [`Refusal::UnknownPeer`]; [`Refusal::Full`] if [`MAX_MUTED`] other users are muted.
     fn mute(&mut self, peer: PeerId, mute: Mute) -> Result<(), Refusal> {
-        let username = Box::<[u8]>::from(self.username(peer).ok_or(Refusal::UnknownPeer)?);
+        let username = Box::<[u8]>::from(self.name(peer).ok_or(Refusal::UnknownPeer)?);
         self.decide(username, mute)
     }
 

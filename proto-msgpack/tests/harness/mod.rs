@@ -132,7 +132,7 @@ impl Office {
                 allow(*ticket, kept > 0, Code::USER_NOT_CONNECTED)
             }
             ServerEvent::Taken { peer } => {
-                if let Some(username) = server.username(*peer).map(<[u8]>::to_vec) {
+                if let Some(username) = server.name(*peer).map(<[u8]>::to_vec) {
                     self.deliver(server, now, *peer, &username);
                 }
                 return;

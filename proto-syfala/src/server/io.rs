@@ -44,7 +44,7 @@ impl Server {
     }
 
     pub(super) fn play(&mut self, peer: PeerId, stream: u32, samples: &[u8]) -> Result<(), Refusal> {
-        let state = self.io(peer).ok_or(Refusal::UnknownPeer)?;
+        let state = self.state(peer).ok_or(Refusal::UnknownPeer)?;
         if state != IoState::Active {
             return Err(Refusal::Unexpected { state: state.name(), command: "play" });
         }
@@ -124,7 +124,7 @@ impl Server {
     }
 
     fn pending(&self, client: PeerId, expected: IoState, command: &'static str) -> Result<(), Refusal> {
-        match self.io(client).ok_or(Refusal::UnknownPeer)? {
+        match self.state(client).ok_or(Refusal::UnknownPeer)? {
             state if state == expected => Ok(()),
             state => Err(Refusal::Unexpected { state: state.name(), command }),
         }

@@ -46,7 +46,7 @@ impl Moderation for Server {
     /// # Errors
     /// [`Refusal::UnknownPeer`]
     fn kick(&mut self, _now: Instant, client: PeerId, _reason: &str) -> Result<(), Refusal> {
-        self.io(client).ok_or(Refusal::UnknownPeer)?;
+        self.state(client).ok_or(Refusal::UnknownPeer)?;
         // One byte.
         self.outbox.send_over_limit(client, Lane::Reliable, &ServerMessage::Disconnect, &self.wire)?;
         if let Some(io) = self.forget(client) {

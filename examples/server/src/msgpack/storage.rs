@@ -414,7 +414,7 @@ impl Writer {
             let token = uuid::Uuid::new_v4().hyphenated().to_string();
             let token = Secret(token.as_bytes());
             let admitted = server.handle_command(now, ServerCommand::Admit { ticket, token }).is_ok();
-            if admitted && server.username(peer) == Some(username) {
+            if admitted && server.name(peer) == Some(username) {
                 let _peer = peer_span(Msgpack::NAME, server.address(peer)).entered();
                 tracing::info!(%peer, name = ?Text(username), "logged in");
                 if let Some(control) = &self.shared.control {

@@ -36,7 +36,7 @@ impl Server {
         password: Secret<'a>,
         requests_only: bool,
     ) -> Answer<'a> {
-        if self.username(peer).is_some() {
+        if self.name(peer).is_some() {
             return Err(Code::IDENTITY_ALREADY_CONNECTED);
         }
         // What is delivered to a peer that takes answers only would be lost.
