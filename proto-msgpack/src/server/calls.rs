@@ -58,14 +58,16 @@ impl Server {
         }
     }
 
-    /// Has `peer` take part in a group's call, and in no other.
+    /// Has `peer` take part in a group's call, and in no other. The call hands nothing on to a connection that is gone.
     pub(super) fn take_part(&mut self, peer: PeerId, group_name: &[u8]) {
         self.leave(peer);
         let known_by = self.groups.key(group_name);
         let Some(state) = self.peers.get_mut(peer) else { return };
         let (Some(login), Some(group)) = (&state.login, self.groups.get_mut(group_name)) else { return };
         state.call = Some(known_by.into());
-        group.call.push((peer, login.user));
+        if state.gone.is_none() {
+            group.call.push((peer, login.user));
+        }
         self.in_calls = self.in_calls.saturating_add(1);
     }
 
@@ -86,6 +88,14 @@ impl Server {
             group.call.retain(|(party, _)| *party != peer);
         }
         Some(call)
+    }
+
+    /// The connection of `peer` is gone: its call hands nothing on to it. It stays in that call, to come back to it.
+    pub(super) fn stop_hearing(&mut self, peer: PeerId) {
+        let call = self.peers.get(peer).and_then(|state| state.call.as_deref());
+        if let Some(group) = call.and_then(|call| self.groups.get_mut(call)) {
+            group.call.retain(|(party, _)| *party != peer);
+        }
     }
 
     /// Hands live audio on to all others in the call. What no user may hear is dropped without a word: updates are never

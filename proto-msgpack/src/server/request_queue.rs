@@ -242,8 +242,7 @@ impl Server {
             // Others are told at once: what they send it is kept.
             self.users.remove(&login.username, peer);
         }
-        // It stays in its call, to come back to it, and hears nothing.
-        self.hearing.set(peer, Some(&[]));
+        self.stop_hearing(peer);
         if let Some(ticket) = ticket {
             self.wait_no_longer(ticket);
         }
