@@ -350,37 +350,15 @@ impl Sim {
                 here.node
             }
             Happening::Closed { link, end } => {
-                let here = self.links[link].ends[end];
-                // A driver that does not read does not see the end, either.
-                if let Some(until) = self.nodes[here.node].paused(here.peer).filter(|until| *until > now) {
-                    self.agenda.insert((until, order), Happening::Closed { link, end });
-                    return;
-                }
-                if self.nodes[here.node].link_of(here.peer).is_none_or(|at| at.take().is_none()) {
-                    return;
-                }
-                self.nodes[here.node].input(now, Input::Closed { peer: here.peer }, &mut sent);
-                here.node
+                self.closed(order, (link, end), &mut sent);
+                self.links[link].ends[end].node
             }
             Happening::Bytes { link, end, bytes } => {
                 let here = self.links[link].ends[end];
                 if self.nodes[here.node].link_of(here.peer).is_none_or(|at| at.is_none()) {
                     return;
                 }
-
-                match self.nodes[here.node].bytes(now, here.peer, &bytes, &mut sent) {
-                    Ok(()) => {}
-                    // What has come in waits in its buffer.
-                    Err(Stop::Paused(until)) => {
-                        self.agenda.insert((until, order), Happening::Bytes { link, end, bytes: Vec::new() });
-                    }
-                    Err(Stop::Broken) => {
-                        self.act(here.node, core::mem::take(&mut sent));
-                        self.links[link].open = false;
-                        self.close(link, 1 - end);
-                        self.nodes[here.node].input(now, Input::Closed { peer: here.peer }, &mut sent);
-                    }
-                }
+                self.bytes(order, (link, end), &bytes, &mut sent);
                 here.node
             }
             Happening::Frame { link, end, lane, bytes } => {
@@ -397,6 +375,35 @@ impl Sim {
             }
         };
         self.act(node, sent);
+    }
+
+    /// The end of a connection has come to one of its ends.
+    fn closed(&mut self, order: u64, (link, end): (usize, usize), sent: &mut Vec<Sent>) {
+        let (now, here) = (self.now, self.links[link].ends[end]);
+        // A driver that does not read does not see the end, either.
+        if let Some(until) = self.nodes[here.node].paused(here.peer).filter(|until| *until > now) {
+            self.agenda.insert((until, order), Happening::Closed { link, end });
+        } else if self.nodes[here.node].link_of(here.peer).is_some_and(|at| at.take().is_some()) {
+            self.nodes[here.node].input(now, Input::Closed { peer: here.peer }, sent);
+        }
+    }
+
+    /// Bytes have come to one end of a connection.
+    fn bytes(&mut self, order: u64, (link, end): (usize, usize), bytes: &[u8], sent: &mut Vec<Sent>) {
+        let (now, here) = (self.now, self.links[link].ends[end]);
+        match self.nodes[here.node].bytes(now, here.peer, bytes, sent) {
+            Ok(()) => {}
+            // What has come in waits in its buffer.
+            Err(Stop::Paused(until)) => {
+                self.agenda.insert((until, order), Happening::Bytes { link, end, bytes: Vec::new() });
+            }
+            Err(Stop::Broken) => {
+                self.act(here.node, core::mem::take(sent));
+                self.links[link].open = false;
+                self.close(link, 1 - end);
+                self.nodes[here.node].input(now, Input::Closed { peer: here.peer }, sent);
+            }
+        }
     }
 
     /// Does what the session of `node` wants.
