@@ -363,31 +363,9 @@ impl<'a> Packet<'a> {
                 let frame = bytes(reader, "frame length", "frame")?;
                 Self::VoiceData(VoiceData { session, sender, options, sequence, channels, frame })
             }
-            kind::TEXT_DATA => {
-                let tag = reader.offset();
-                let recipient = reader.u8("recipient type")?;
-                let sender = client_id(reader, "sender")?;
-                let target = reader.array("target")?;
-                let recipient = match recipient {
-                    0 => Recipient::Room(RoomId::from_bytes(target)),
-                    1 => Recipient::Player(ClientId::from_bytes(target)),
-                    got => {
-                        let expected = "0 (room) or 1 (player)";
-                        return Err(DecodeError::tag("recipient type", tag, got.into(), expected));
-                    }
-                };
-                let text = Text::read_field(reader, "text", text)?;
-                Self::TextData(TextData { session, sender, recipient, text })
-            }
+            kind::TEXT_DATA => Self::TextData(TextData::read(session, reader, text)?),
             kind::HANDSHAKE_RESPONSE => {
-                let client = client_id(reader, "client id")?;
-                let clients = reader.u16_be("client count")?;
-                let clients = List::read(reader, text, "client count", clients.into(), items)?;
-                let rooms = reader.u16_be("room count")?;
-                let rooms = List::read(reader, text, "room count", rooms.into(), items)?;
-                let channels = reader.u16_be("channel count")?;
-                let channels = List::read(reader, 0, "channel count", channels.into(), items)?;
-                Self::HandshakeResponse(HandshakeResponse { session, client, clients, rooms, channels })
+                Self::HandshakeResponse(HandshakeResponse::read(session, reader, text, items)?)
             }
             kind::ERROR_WRONG_SESSION => Self::ErrorWrongSession { session },
             kind::SERVER_RELAY_RELIABLE | kind::SERVER_RELAY_UNRELIABLE => {
@@ -409,6 +387,45 @@ impl<'a> Packet<'a> {
             kind::REMOVE_CLIENT => Self::RemoveClient { session, client: client_id(reader, "client id")? },
             _ => Self::HandshakeP2P { session, client: client_id(reader, "client id")? },
         })
+    }
+}
+
+impl<'a> TextData<'a> {
+    /// What follows the head.
+    fn read(session: u32, reader: &mut Reader<'a>, max_text: usize) -> Result<Self, DecodeError> {
+        let tag = reader.offset();
+        let recipient = reader.u8("recipient type")?;
+        let sender = client_id(reader, "sender")?;
+        let target = reader.array("target")?;
+        let recipient = match recipient {
+            0 => Recipient::Room(RoomId::from_bytes(target)),
+            1 => Recipient::Player(ClientId::from_bytes(target)),
+            got => {
+                let expected = "0 (room) or 1 (player)";
+                return Err(DecodeError::tag("recipient type", tag, got.into(), expected));
+            }
+        };
+        let text = Text::read_field(reader, "text", max_text)?;
+        Ok(Self { session, sender, recipient, text })
+    }
+}
+
+impl<'a> HandshakeResponse<'a> {
+    /// What follows the head.
+    fn read(
+        session: u32,
+        reader: &mut Reader<'a>,
+        max_text: usize,
+        max_items: usize,
+    ) -> Result<Self, DecodeError> {
+        let client = client_id(reader, "client id")?;
+        let clients = reader.u16_be("client count")?;
+        let clients = List::read(reader, max_text, "client count", clients.into(), max_items)?;
+        let rooms = reader.u16_be("room count")?;
+        let rooms = List::read(reader, max_text, "room count", rooms.into(), max_items)?;
+        let channels = reader.u16_be("channel count")?;
+        let channels = List::read(reader, 0, "channel count", channels.into(), max_items)?;
+        Ok(Self { session, client, clients, rooms, channels })
     }
 }
 
