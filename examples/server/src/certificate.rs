@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::config::Config;
-use crate::msgpack::create_folder;
+use crate::private_files::create_folder;
 use core::net::IpAddr;
 use core::time::Duration;
 use std::fs::{self, Metadata, OpenOptions};

@@ -16,7 +16,7 @@ use std::io;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use voxwire_core::{Handler, Instant, Moderation as _, PeerId};
-use voxwire_dissonance::{ClientId, Server, ServerEvent, ServerSettings, ServerStats, Violation};
+use voxwire_dissonance::{ClientId, Server, ServerEvent, ServerSettings, ServerStats};
 use voxwire_transport::{HubSettings, Listener};
 
 /// Starts serving on `listeners`, one session for all.
@@ -140,9 +140,5 @@ impl Handler<Server> for Log {
             ServerEvent::Voice { .. } | ServerEvent::Text { .. } => {}
             event => tracing::debug!(event = %EventName(&event)),
         }
-    }
-
-    fn on_violation(&mut self, _now: Instant, peer: PeerId, violation: Violation) {
-        tracing::debug!(%peer, %violation, "ignored");
     }
 }

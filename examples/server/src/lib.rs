@@ -17,6 +17,7 @@ mod msgpack;
 mod names;
 pub mod notify;
 mod opcode;
+mod private_files;
 mod protocols;
 mod refusals;
 mod service;

@@ -19,7 +19,6 @@ use subtle::ConstantTimeEq;
 use voxwire_core::{Handler, Instant, Limits, Moderation as _, PeerId, Session, canonical_name};
 use voxwire_opcode::{
     MAX_NAME, Refusal, RelayAddress, Server, ServerCommand, ServerEvent, ServerSettings, ServerStats, Text,
-    Violation,
 };
 use voxwire_transport::{HubSettings, Listener};
 
@@ -205,9 +204,5 @@ impl Handler<Server> for AuthPolicy {
             // A client that never had a name: a scanner, or one that was closed for sending garbage.
             event => tracing::debug!(event = %EventName(&event)),
         }
-    }
-
-    fn on_violation(&mut self, _now: Instant, peer: PeerId, violation: Violation) {
-        tracing::debug!(%peer, %violation, "ignored");
     }
 }

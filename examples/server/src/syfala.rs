@@ -32,7 +32,7 @@ use voxwire_core::{Handler, Instant, PeerId, Rate, Session};
 use voxwire_syfala::stream::DriftEstimate;
 use voxwire_syfala::{
     CLIENT_PORT, Cause, IoResult, IoState, Network, Server, ServerCommand, ServerEvent, ServerSettings,
-    ServerStats, Violation,
+    ServerStats,
 };
 use voxwire_transport::{Drained, Handle, Hub, HubSettings, Listener};
 
@@ -432,10 +432,6 @@ impl Handler<Server> for DeviceHandler {
             }
             event => tracing::debug!(event = %EventName(&event)),
         }
-    }
-
-    fn on_violation(&mut self, _now: Instant, peer: PeerId, violation: Violation) {
-        tracing::debug!(%peer, %violation, "ignored");
     }
 }
 

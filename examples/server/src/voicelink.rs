@@ -18,7 +18,7 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use voxwire_core::{Handler, Instant, Moderation as _, PeerId, Session, Untrusted, canonical_name};
 use voxwire_transport::Listener;
-use voxwire_voicelink::{Ended, Server, ServerCommand, ServerEvent, ServerSettings, ServerStats, Violation};
+use voxwire_voicelink::{Ended, Server, ServerCommand, ServerEvent, ServerSettings, ServerStats};
 
 /// Starts serving on `listener`.
 fn start(
@@ -176,6 +176,34 @@ const fn peer_of(event: &ServerEvent<'_>) -> Option<PeerId> {
     }
 }
 
+impl AuthPolicy {
+    /// Answers a client that asks for a name.
+    fn register(
+        &self,
+        server: &mut Server,
+        now: Instant,
+        peer: PeerId,
+        (name, secret): (&str, Option<&[u8]>),
+    ) {
+        let address = server.address(peer).map(|from| from.ip().to_canonical());
+        let verdict = self.judge(peer, address, name, secret);
+        let result = server.handle_command(now, verdict);
+        let (registered, name) = (server.name(peer) == Some(name), quoted(name));
+        let from = server.address(peer);
+        match result {
+            Ok(()) if registered => tracing::info!(%peer, %name, "registered"),
+            Ok(()) if matches!(verdict, ServerCommand::Admit { .. }) => {
+                tracing::debug!(%peer, %name, "name held, waiting");
+            }
+            Ok(()) => {
+                let (rule, reason) = verdict_rule(&verdict);
+                self.refusals.note(rule, from, &format!("{name}: {reason}"));
+            }
+            Err(refusal) => self.refusals.note(Rule::Name, from, &format!("{name}: {refusal}")),
+        }
+    }
+}
+
 impl Handler<Server> for AuthPolicy {
     fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
         let _peer = peer_of(&event).map(|peer| peer_span(Voicelink::NAME, server.address(peer)).entered());
@@ -192,22 +220,7 @@ impl Handler<Server> for AuthPolicy {
                 }
             }
             ServerEvent::Registering { peer, name, secret, .. } => {
-                let address = server.address(peer).map(|from| from.ip().to_canonical());
-                let verdict = self.judge(peer, address, name, secret);
-                let result = server.handle_command(now, verdict);
-                let (registered, name) = (server.name(peer) == Some(name), quoted(name));
-                let from = server.address(peer);
-                match result {
-                    Ok(()) if registered => tracing::info!(%peer, %name, "registered"),
-                    Ok(()) if matches!(verdict, ServerCommand::Admit { .. }) => {
-                        tracing::debug!(%peer, %name, "name held, waiting");
-                    }
-                    Ok(()) => {
-                        let (rule, reason) = verdict_rule(&verdict);
-                        self.refusals.note(rule, from, &format!("{name}: {reason}"));
-                    }
-                    Err(refusal) => self.refusals.note(Rule::Name, from, &format!("{name}: {refusal}")),
-                }
+                self.register(server, now, peer, (name, secret));
             }
             ServerEvent::Registered { peer } => tracing::info!(%peer, name = %who(peer), "registered"),
             ServerEvent::NameRefused { peer, name } => {
@@ -248,9 +261,5 @@ impl Handler<Server> for AuthPolicy {
             }
             event => tracing::debug!(event = %EventName(&event)),
         }
-    }
-
-    fn on_violation(&mut self, _now: Instant, peer: PeerId, violation: Violation) {
-        tracing::debug!(%peer, %violation, "ignored");
     }
 }

@@ -35,7 +35,7 @@ impl Socket {
     pub(crate) fn bind(path: &Path) -> Result<(Self, SocketFile), Error> {
         let wrong = |error| Error::Write { path: path.into(), error };
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            crate::msgpack::create_folder(folder).map_err(wrong)?;
+            crate::private_files::create_folder(folder).map_err(wrong)?;
         }
         let left = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
         if left && std::os::unix::net::UnixStream::connect(path).is_err() {

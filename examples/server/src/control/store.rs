@@ -2,7 +2,7 @@
 
 use super::bans::{Ban, MOST};
 use crate::Error;
-use crate::msgpack::{create_folder, open_private};
+use crate::private_files::{create_folder, open_private};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::Serialize;
 use std::path::Path;

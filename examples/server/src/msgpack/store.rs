@@ -8,8 +8,8 @@ mod messages;
 mod reader;
 
 use crate::Error;
+use crate::private_files::{create_folder, open_private};
 use files::{Place, Reserve, lock};
-pub(crate) use files::{create_folder, open_private};
 pub(super) use messages::{Keeping, Kept};
 pub(super) use reader::Reader;
 use reader::damage;

@@ -1,40 +1,13 @@
 //! The database's files, and those beside it.
 
 use crate::Error;
-use std::fs::{DirBuilder, File, TryLockError};
+use crate::private_files::open_private;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// Room on the disk that is kept for taking note of what has been delivered, in bytes: so that a disk which is full becomes emptier.
 const RESERVE: usize = 2 * 1024 * 1024;
-
-/// Makes a folder that no other process on this machine can look into, unless it is there.
-pub(crate) fn create_folder(folder: &Path) -> io::Result<()> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::DirBuilderExt as _;
-        builder.mode(0o700);
-    }
-    builder.create(folder)
-}
-
-/// Opens a file for writing, or makes one that no other process on this machine can read: it will hold passwords' hashes. What SQLite puts
-/// beside it is as private. What is in it stays.
-pub(crate) fn open_private(path: &Path, follow: bool) -> io::Result<File> {
-    let mut options = File::options();
-    options.append(true).create(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600);
-        if !follow {
-            options.custom_flags(nix::libc::O_NOFOLLOW);
-        }
-    }
-    options.open(path)
-}
 
 /// Locks a file of `folder`, or the folder itself.
 pub(super) fn lock(folder: &Path, name: &str, follow: bool) -> Result<File, Error> {

@@ -1,0 +1,33 @@
+//! Folders and files that no other user of this machine can read.
+
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::path::Path;
+
+/// Makes a folder that no other process on this machine can look into, unless it is there.
+pub(crate) fn create_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt as _;
+        builder.mode(0o700);
+    }
+    builder.create(folder)
+}
+
+/// Opens a file for writing, or makes one that no other process on this machine can read: it may hold passwords' hashes. What SQLite puts
+/// beside it is as private. What is in it stays.
+pub(crate) fn open_private(path: &Path, follow: bool) -> io::Result<File> {
+    let mut options = File::options();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+        if !follow {
+            options.custom_flags(nix::libc::O_NOFOLLOW);
+        }
+    }
+    options.open(path)
+}
