@@ -2,6 +2,7 @@
 
 mod call_client;
 mod demo;
+mod round;
 
 use crate::error::Error;
 use crate::link::Link;
@@ -11,9 +12,10 @@ use crate::screen;
 use crate::signals::Signals;
 use crate::sound::{Play, prepare, seconds};
 use crate::waiting::{Callee as _, wait};
-pub(crate) use call_client::{CallClient, Heard, Options, Summary, voice_settings};
+pub(crate) use call_client::{CallClient, Options};
 use clap::{Args, Subcommand};
 use core::time::Duration;
+pub(crate) use round::{Heard, Summary, voice_settings};
 use std::path::PathBuf;
 
 pub(crate) const ENTRY: Entry =

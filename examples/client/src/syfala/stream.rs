@@ -1,21 +1,22 @@
 //! `stream`: audio to and from one device.
 
-use super::driver::Measure;
+mod output;
+
 use super::{Driver, Event, Spread};
 use crate::error::{Error, failed};
 use crate::recordings::{RecordFile, Recordings};
 use crate::report::{Figures, Report, VoiceFigures};
 use crate::retry::Backoff;
 use crate::signals::Signals;
-use crate::sound::{Player, RecordAs, Recorder, Shape, Source, peak};
+use crate::sound::{RecordAs, Recorder, Shape, Source, peak};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
+use output::{Output, Sent, measurer};
 use serde_json::json;
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
-use voxwire_audio::{Pacer, SampleOrder, decode, encode};
+use voxwire_audio::{SampleOrder, decode};
 use voxwire_core::PeerId;
 use voxwire_server::syfala::{broadcast_addresses, sample_format};
 use voxwire_syfala::stream::{DriftEstimate, StreamStats};
@@ -65,86 +66,6 @@ pub(crate) struct Summary {
     /// Byte indices of what went to the first output and came from the input, and when; if that was asked for.
     pub(crate) said: Vec<(u64, Instant)>,
     pub(crate) came: Vec<(u64, Instant)>,
-}
-
-/// What goes to one of the device's outputs.
-struct Output {
-    format: Format,
-    /// Frames of a message, and when the next one is due, by the output's own rate.
-    block: usize,
-    rate: u32,
-    pacer: Pacer,
-    player: Option<Player>,
-    /// What is played, in numbers rather than sound.
-    measure: bool,
-    frame: u64,
-    /// All has been played.
-    over: bool,
-}
-
-/// When which frame was sent, for as long as it can come back.
-type Sent = Arc<Mutex<VecDeque<(u64, voxwire_core::Instant)>>>;
-
-/// Numbers repeat after so many; 0 stands for silence.
-const NUMBERS: u64 = 32_767;
-/// Frames in a row that have the same number, so that numbers last for as long as sound can be on its way: 21 s at 48 kHz.
-const GROUP: u64 = 32;
-
-impl Output {
-    /// The output `n` of the device: what is to be played, if it is among those that play.
-    fn new(n: usize, format: Format, shape: Shape, options: &Options) -> Result<Self, Error> {
-        let chosen = match (options.output, &options.source) {
-            (Some(output), _) => output as usize == n,
-            (None, Some(Source::Microphone)) => n == 0,
-            (None, _) => true,
-        };
-        // Each by its own rate: they may differ.
-        let ready = options.source.as_ref().filter(|_| chosen);
-        let ready = ready.map(|source| source.at_rate(shape.rate)).transpose()?;
-        let player = ready.map(|ready| ready.player(shape)).transpose()?;
-        let thousandth = (shape.rate as usize).div_ceil(1000);
-        let block = format.buffer_size.map_or(thousandth, |frames| frames.get() as usize);
-        Ok(Self {
-            format,
-            block: block.clamp(1, thousandth * 100),
-            rate: shape.rate,
-            pacer: Pacer::new(shape.rate),
-            player,
-            measure: options.measure && chosen,
-            frame: 0,
-            over: false,
-        })
-    }
-
-    /// The clock begins anew, the sound does not.
-    fn restart(&mut self) {
-        self.pacer = Pacer::new(self.rate);
-    }
-
-    /// The next frames, silent where there is nothing to play.
-    fn next(&mut self, frames: usize) -> Result<(Vec<u8>, f64, bool), Error> {
-        let len = frames * self.format.frame_size();
-        let (mut bytes, mut loudest, mut over) = (Vec::with_capacity(len), 0.0, false);
-        if self.measure {
-            let channels = self.format.channels.get() as usize;
-            let group = |n: usize| (self.frame + (n / channels) as u64) / GROUP;
-            let number = |n: usize| (group(n) % NUMBERS + 1) as f64 / 32_768.0;
-            let samples: Vec<f64> = (0..frames * channels).map(number).collect();
-            encode(&samples, sample_format(self.format.sample_type), SampleOrder::Little, &mut bytes);
-        } else if let Some(player) = &mut self.player {
-            match player.next(frames)? {
-                Some((samples, peak)) => {
-                    bytes.extend_from_slice(samples);
-                    loudest = peak;
-                }
-                None => over = true,
-            }
-        }
-        self.frame += frames as u64;
-        let silence = self.format.sample_type.silence().iter().cycle();
-        bytes.extend(silence.take(len - bytes.len()));
-        Ok((bytes, loudest, over))
-    }
 }
 
 /// Finds a device at one of these addresses, and exchanges audio with it until all is said.
@@ -589,29 +510,6 @@ impl Exchange {
         }
         Ok(self.recorder.take().and_then(|(recorder, _)| recorder.into_file()))
     }
-}
-
-/// Finds out when the frame was sent that a message begins with.
-fn measurer(format: Format, sent: Sent, times: Arc<Mutex<Spread>>) -> Measure {
-    Box::new(move |now, payload| {
-        let first = payload.get(..format.sample_type.size()).unwrap_or(&[]);
-        let sample = decode(first, sample_format(format.sample_type), SampleOrder::Little);
-        let number = sample.first().map_or(0.0, |sample| (sample * 32_768.0).round());
-        if !(1.0..=NUMBERS as f64).contains(&number) {
-            return;
-        }
-        let sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((newest, _)) = sent.back() else { return };
-        // The newest group of that number, and its first frame.
-        let newest = newest / GROUP;
-        let back = (newest % NUMBERS + NUMBERS - (number as u64 - 1)) % NUMBERS;
-        let Some(frame) = newest.checked_sub(back).map(|group| group * GROUP) else { return };
-        let at = sent.partition_point(|(first, _)| *first <= frame);
-        if let Some((_, at)) = at.checked_sub(1).and_then(|at| sent.get(at)) {
-            let time = now.saturating_duration_since(*at).as_secs_f64();
-            times.lock().unwrap_or_else(PoisonError::into_inner).add(time);
-        }
-    })
 }
 
 /// Whether ours can serve all streams: they become active together.
