@@ -4,9 +4,10 @@ use super::bytes::{
     CLIENT_STATE, ERROR_WRONG_SESSION, HANDSHAKE_RESPONSE, RELIABLE, UNIT_HEAD, client_state, delta,
     handshake_request, packet, remove_client, string, unit,
 };
-use super::player::{Players, droppable, greeted};
-use crate::check::Check;
+use super::player::{Player, Players, droppable, greeted};
+use crate::check::{Check, Outcome};
 use crate::layout::Layout;
+use crate::stage::Stage;
 use core::time::Duration;
 
 pub(super) const JOINING: &[Check] = &[
@@ -124,9 +125,7 @@ pub(super) const JOINING: &[Check] = &[
         needs: &[],
         run: |stage| {
             let mut alice = Players::default().join(stage, "alice", &mut [])?;
-            let mut other = alice.session;
-            other[3] ^= 1;
-            alice.send(RELIABLE, delta(other, true, alice.id, "Lobby"))?;
+            alice.send(RELIABLE, delta(another(alice.session), true, alice.id, "Lobby"))?;
             alice.expect(&droppable(packet(ERROR_WRONG_SESSION, alice.session)))?;
             alice.expect_nothing()
         },
@@ -139,9 +138,7 @@ pub(super) const JOINING: &[Check] = &[
         needs: &[],
         run: |stage| {
             let mut alice = Players::default().join(stage, "alice", &mut [])?;
-            let mut other = alice.session;
-            other[3] ^= 1;
-            alice.send(RELIABLE, packet(ERROR_WRONG_SESSION, other))?;
+            alice.send(RELIABLE, packet(ERROR_WRONG_SESSION, another(alice.session)))?;
             alice.expect_nothing()
         },
     },
@@ -187,14 +184,7 @@ pub(super) const JOINING: &[Check] = &[
         expected: "RemoveClient goes to all clients when a connection ends.",
         section: "A session",
         needs: &[],
-        run: |stage| {
-            let players = Players::default();
-            let mut alice = players.join(stage, "alice", &mut [])?;
-            let bob = players.join(stage, "bob", &mut [&mut alice])?;
-            let id = bob.id;
-            drop(bob);
-            alice.expect(&unit(RELIABLE, remove_client(alice.session, id)))
-        },
+        run: |stage| see_leaving(stage, &Players::default()).map(drop),
     },
     Check {
         row: "D-13",
@@ -204,11 +194,7 @@ pub(super) const JOINING: &[Check] = &[
         needs: &[],
         run: |stage| {
             let players = Players::default();
-            let mut alice = players.join(stage, "alice", &mut [])?;
-            let bob = players.join(stage, "bob", &mut [&mut alice])?;
-            let id = bob.id;
-            drop(bob);
-            alice.expect(&unit(RELIABLE, remove_client(alice.session, id)))?;
+            let (mut alice, id) = see_leaving(stage, &players)?;
             let carol = players.join(stage, "carol", &mut [&mut alice])?;
             if carol.id == id {
                 return Err(carol
@@ -264,3 +250,18 @@ pub(super) const JOINING: &[Check] = &[
         },
     },
 ];
+
+/// Alice, who has heard that bob has left, and the number that bob had.
+fn see_leaving(stage: &Stage<'_>, players: &Players) -> Outcome<(Player, u16)> {
+    let mut alice = players.join(stage, "alice", &mut [])?;
+    let bob = players.join(stage, "bob", &mut [&mut alice])?;
+    let id = bob.id;
+    drop(bob);
+    alice.expect(&unit(RELIABLE, remove_client(alice.session, id)))?;
+    Ok((alice, id))
+}
+
+/// Another session than this one.
+const fn another([a, b, c, d]: [u8; 4]) -> [u8; 4] {
+    [a, b, c, d ^ 1]
+}
