@@ -2,35 +2,19 @@
 //! that reads it, on all threads.
 #![cfg(unix)]
 
+#[path = "../../tests/kit/syfala_echo.rs"]
+mod syfala_echo;
+
 use std::time::Duration;
+use syfala_echo::Echo;
 use voxwire_benches::alloc::{Counting, allocations};
 use voxwire_benches::studio;
 use voxwire_core::{Handler, Instant, PeerId, Session as _};
-use voxwire_syfala::{
-    Client, ClientCommand, ClientEvent, ClientSettings, Format, IoResult, Server, ServerCommand, ServerEvent,
-};
+use voxwire_syfala::{Client, ClientCommand, ClientEvent, ClientSettings, Format, Server};
 use voxwire_transport::realtime::{AudioHandler, Driver, Settings, Socket};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-/// Sends every client what it sends.
-struct Echo;
-
-impl Handler<Server> for Echo {
-    fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
-        let command = match event {
-            ServerEvent::Audio { client, audio } => {
-                ServerCommand::Play { client, stream: 0, samples: audio.payload }
-            }
-            ServerEvent::StartIo { client } => {
-                ServerCommand::StartIoResult { client, result: IoResult::Success }
-            }
-            _ => return,
-        };
-        server.handle_command(now, command).unwrap();
-    }
-}
 
 impl AudioHandler<Server> for Echo {
     fn on_audio(&mut self, _: &mut Server, _: Instant, _: usize, _: &[u8]) {}

@@ -10,33 +10,18 @@
     clippy::disallowed_methods
 )]
 
+#[path = "../../tests/kit/syfala_echo.rs"]
+mod syfala_echo;
+
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::net::UdpSocket;
-use voxwire_core::{Handler, Instant, Message, Session as _};
+use syfala_echo::Echo;
+use voxwire_core::{Instant, Message, Session as _};
 use voxwire_syfala::{
-    Audio, ClientMessage, Format, IoResult, Network, Server, ServerCommand, ServerEvent, ServerMessage,
-    ServerSettings, Timing, Wire,
+    Audio, ClientMessage, Format, Network, Server, ServerCommand, ServerMessage, ServerSettings, Timing, Wire,
 };
 use voxwire_transport::{Handle, Hub, HubSettings, Listener};
-
-/// Sends every client what it sends.
-struct Echo;
-
-impl Handler<Server> for Echo {
-    fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
-        let command = match event {
-            ServerEvent::Audio { client, audio } => {
-                ServerCommand::Play { client, stream: 0, samples: audio.payload }
-            }
-            ServerEvent::StartIo { client } => {
-                ServerCommand::StartIoResult { client, result: IoResult::Success }
-            }
-            _ => return,
-        };
-        server.handle_command(now, command).unwrap();
-    }
-}
 
 fn echo(listener: Listener) -> Handle<Server> {
     let format = [Format::STANDARD];

@@ -3,7 +3,7 @@
 
 mod kit;
 
-use kit::{Load, Server, load};
+use kit::{Load, Server, load, serve, serve_with};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -39,7 +39,7 @@ fn load_text(server: &Server, name: &str) -> String {
 /// A server of another protocol lets no user in, and no run waits for ever.
 #[test]
 fn a_server_of_another_protocol_is_told_by_its_answers() {
-    let server = Server::start(Protocol::OPCODE);
+    let server = serve(Protocol::OPCODE);
     for (name, expected) in
         [("voicelink", "connection lost"), ("msgpack", "connection lost"), ("dissonance", "connecting: ")]
     {
@@ -54,7 +54,7 @@ fn a_server_of_another_protocol_is_told_by_its_answers() {
 
 #[test]
 fn a_server_that_carries_no_calls_is_named_with_the_setting_that_mends_it() {
-    let server = Server::with(Protocol::OPCODE, |config| config.of_mut::<Opcode>().relay.clear());
+    let server = serve_with(Protocol::OPCODE, |config| config.of_mut::<Opcode>().relay.clear());
     let arguments = format!("opcode --users 2 --seconds 1 --timeout 2 --server {}", server.address);
     let load = load(&arguments);
     assert_eq!(load.code, Some(1), "{}", load.out);
@@ -65,13 +65,13 @@ fn a_server_that_carries_no_calls_is_named_with_the_setting_that_mends_it() {
 
 #[test]
 fn a_full_server_leaves_the_others_talking() {
-    let server = Server::with(Protocol::SYFALA, |config| config.of_mut::<Syfala>().clients = 2);
+    let server = serve_with(Protocol::SYFALA, |config| config.of_mut::<Syfala>().clients = 2);
     let load = server.load("syfala --users 4 --seconds 1 --timeout 2");
     assert_eq!(load.code, Some(1), "{}", load.out);
     let json = load.json();
     assert_eq!(json["ready"], 2, "{json}");
     assert!(load.error.contains("2 of 4 users did not get ready"), "{}", load.error);
-    let server = Server::with(Protocol::VOICELINK, |config| config.connections = 4);
+    let server = serve_with(Protocol::VOICELINK, |config| config.connections = 4);
     let load = server.load("voicelink --users 8 --seconds 1 --timeout 2 --ramp 50");
     assert_eq!(load.code, Some(1), "{}", load.out);
     let json = load.json();
@@ -138,7 +138,7 @@ fn lossy_tcp_udp(server: SocketAddr) -> SocketAddr {
 
 #[test]
 fn a_listener_that_loses_frames_is_reported_and_fails_the_run_only_where_that_is_wanted() {
-    let server = Server::start(Protocol::DISSONANCE);
+    let server = serve(Protocol::DISSONANCE);
     let lossy = lossy_tcp_udp(server.address);
     let run = |limit: &str| {
         load(&format!(
@@ -164,7 +164,7 @@ fn a_listener_that_loses_frames_is_reported_and_fails_the_run_only_where_that_is
 #[test]
 fn a_stream_that_loses_messages_is_reported() {
     // Each message is one datagram.
-    let server = Server::with(Protocol::SYFALA, |config| config.of_mut::<Syfala>().buffer = 160);
+    let server = serve_with(Protocol::SYFALA, |config| config.of_mut::<Syfala>().buffer = 160);
     let lossy = lossy_udp(server.address);
     // A device that has no core for 600 ms is gone.
     let mut runs = (0..5).map(|_| load(&format!("syfala --users 1 --seconds 2 --server {lossy} --json")));
@@ -175,7 +175,7 @@ fn a_stream_that_loses_messages_is_reported() {
 
 #[test]
 fn a_latency_over_the_limit_fails_the_run() {
-    let server = Server::start(Protocol::VOICELINK);
+    let server = serve(Protocol::VOICELINK);
     let load = server.load("voicelink --users 2 --seconds 1 --max-p99 0");
     assert_eq!(load.code, Some(1));
     assert!(

@@ -3,7 +3,7 @@
 
 mod kit;
 
-use kit::{Load, Server, in_peace, load};
+use kit::{Load, in_peace, load, serve};
 use serde_json::Value;
 use voxwire_server::Protocol;
 
@@ -44,7 +44,7 @@ fn assert_all_heard(load: &Load, users: u64, sent: u64, copies: u64) -> Value {
 
 #[test]
 fn voicelink_calls_are_heard_frame_by_frame() {
-    let server = Server::start(Protocol::VOICELINK);
+    let server = serve(Protocol::VOICELINK);
     let load = server.load_in_peace("voicelink --users 8 --seconds 2 --rate 50 --bytes 640");
     let json = assert_all_heard(&load, 8, 800, 800);
     assert_eq!((&json["set_up_ms"]["count"], &json["copies_per_second"]), (&4.into(), &400.0.into()));
@@ -55,7 +55,7 @@ fn voicelink_calls_are_heard_frame_by_frame() {
 
 #[test]
 fn opcode_calls_that_the_server_carries_are_heard_packet_by_packet() {
-    let server = Server::start(Protocol::OPCODE);
+    let server = serve(Protocol::OPCODE);
     let load = server.load_in_peace("opcode --users 8 --seconds 2");
     let json = assert_all_heard(&load, 8, 800, 800);
     assert_eq!(json["set_up_ms"]["count"], 4);
@@ -63,7 +63,7 @@ fn opcode_calls_that_the_server_carries_are_heard_packet_by_packet() {
 
 #[test]
 fn msgpack_group_calls_are_heard_message_by_message_also_by_accounts_that_exist() {
-    let server = Server::start(Protocol::MSGPACK);
+    let server = serve(Protocol::MSGPACK);
     for _ in 0..2 {
         let load = server.load_in_peace("msgpack --users 6 --groups 2 --talkers 4 --seconds 1 --rate 25");
         // Each is heard by the two others of its group.
@@ -74,7 +74,7 @@ fn msgpack_group_calls_are_heard_message_by_message_also_by_accounts_that_exist(
 
 #[test]
 fn dissonance_rooms_are_heard_frame_by_frame() {
-    let server = Server::start(Protocol::DISSONANCE);
+    let server = serve(Protocol::DISSONANCE);
     let load = server.load_in_peace("dissonance --users 10 --groups 2 --talkers 4 --seconds 2");
     assert_all_heard(&load, 10, 400, 1600);
     // A user alone in its room says what no user hears.
@@ -84,7 +84,7 @@ fn dissonance_rooms_are_heard_frame_by_frame() {
 
 #[test]
 fn syfala_streams_come_back_from_a_device_that_echoes() {
-    let server = Server::start(Protocol::SYFALA);
+    let server = serve(Protocol::SYFALA);
     // A device that has no core for 600 ms is gone.
     let mut runs = (0..5).map(|_| server.load("syfala --users 6 --talkers 3 --seconds 2 --max-loss 50"));
     let json = runs.find(|load| load.code == Some(0)).expect("a run without errors").json();
@@ -106,7 +106,7 @@ fn users_without_talkers_join_and_stay_idle() {
         (Protocol::DISSONANCE, "dissonance"),
         (Protocol::SYFALA, "syfala"),
     ] {
-        let load = Server::start(protocol).load(&format!("{name} --users 6 --talkers 0 --seconds 1"));
+        let load = serve(protocol).load(&format!("{name} --users 6 --talkers 0 --seconds 1"));
         let json = assert_all_heard(&load, 6, 0, 0);
         assert_eq!(json["set_up_ms"]["count"], 0);
     }
@@ -114,12 +114,12 @@ fn users_without_talkers_join_and_stay_idle() {
 
 #[test]
 fn c_20_two_processes_have_one_result() {
-    let server = Server::start(Protocol::DISSONANCE);
+    let server = serve(Protocol::DISSONANCE);
     // The one room has users of both.
     let load = server.load_in_peace("dissonance --users 10 --talkers 2 --seconds 1 --processes 2");
     let json = assert_all_heard(&load, 10, 100, 900);
     assert_eq!(json["processes"], 2);
-    let server = Server::start(Protocol::MSGPACK);
+    let server = serve(Protocol::MSGPACK);
     let load = server.load_in_peace("msgpack --users 6 --talkers 1 --seconds 1 --processes 3");
     assert_all_heard(&load, 6, 50, 250);
 }
@@ -149,7 +149,7 @@ fn without_a_server_the_program_starts_one_and_measures_it() {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_servers_process_is_measured_by_its_number() {
-    let server = Server::start(Protocol::VOICELINK);
+    let server = serve(Protocol::VOICELINK);
     let load = server.load(&format!("voicelink --users 2 --seconds 1 --server-pid {}", std::process::id()));
     assert!(load.json()["server_process"]["rss_bytes"].as_u64().unwrap() > 1 << 20, "{}", load.out);
     assert!(server.load("voicelink --users 2 --seconds 1").json()["server_process"].is_null());
@@ -185,7 +185,7 @@ fn each_field_of_the_json_is_documented() {
 
 #[test]
 fn people_get_a_text_of_80_columns() {
-    let server = Server::start(Protocol::VOICELINK);
+    let server = serve(Protocol::VOICELINK);
     let arguments = format!("voicelink --users 2 --seconds 1 --server {}", server.address);
     let load = load(&arguments);
     assert_eq!(load.code, Some(0), "{}{}", load.out, load.error);

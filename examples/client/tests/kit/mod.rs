@@ -1,51 +1,20 @@
-//! A server inside the test, and the client as a program.
+//! The client as a program, against a server inside the test.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
+#[path = "../../../../tests/kit/server.rs"]
+mod server;
+
+pub use server::Server;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
-use voxwire_server::{Config, Dissonance, Protocol, Running, Wanted};
+use voxwire_server::Protocol;
 
-/// A server inside the test, on a runtime of its own.
-pub struct Server {
-    runtime: tokio::runtime::Runtime,
-    running: Option<Running>,
-    protocol: Protocol,
-    pub address: SocketAddr,
-}
-
+/// The client, run against this server.
 impl Server {
-    pub fn with(protocol: Protocol, change: impl FnOnce(&mut Config)) -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let mut config = Config { only: vec![protocol], http: Wanted::No, ..Config::default() };
-        config.use_free_ports();
-        config.data = folder();
-        config.of_mut::<Dissonance>().quic = false;
-        change(&mut config);
-        let running = runtime.block_on(voxwire_server::start(config)).unwrap();
-        let address = running.listening()[0].address;
-        Self { runtime, running: Some(running), protocol, address }
-    }
-
-    pub fn start(protocol: Protocol) -> Self {
-        Self::with(protocol, |_| {})
-    }
-
-    /// Where else the server listens.
-    pub fn at(&self, transport: &str) -> SocketAddr {
-        self.running.as_ref().unwrap().address(self.protocol.name(), transport).unwrap()
-    }
-
-    pub fn stop(&mut self) {
-        let running = self.running.take().unwrap();
-        self.runtime.block_on(running.drain(Duration::from_secs(5)));
-    }
-
     /// Runs the client against this server until it ends.
     pub fn client(&self, arguments: &str) -> (Option<i32>, String, String) {
         let Output { status, stdout, stderr } = self.command(arguments).output().unwrap();
@@ -135,14 +104,6 @@ impl Drop for Client {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Where a server keeps what it keeps: another place for each.
-fn folder() -> PathBuf {
-    static SERVERS: AtomicUsize = AtomicUsize::new(0);
-    let path = temporary(&format!("data-{}-{}", std::process::id(), SERVERS.fetch_add(1, Ordering::Relaxed)));
-    let _ = std::fs::remove_dir_all(&path);
-    path
 }
 
 pub fn temporary(name: &str) -> PathBuf {

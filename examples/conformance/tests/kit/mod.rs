@@ -2,57 +2,13 @@
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 pub mod line;
+#[path = "../../../../tests/kit/server.rs"]
+mod server;
 
 use serde_json::Value;
+pub use server::Server;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
-use voxwire_server::{Config, Dissonance, Protocol, Running, Wanted};
-
-/// A server inside the test, on a runtime of its own.
-pub struct Server {
-    runtime: tokio::runtime::Runtime,
-    running: Option<Running>,
-    pub address: SocketAddr,
-}
-
-impl Server {
-    pub fn with(protocol: Protocol, change: impl FnOnce(&mut Config)) -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let mut config = Config { only: vec![protocol], http: Wanted::No, ..Config::default() };
-        config.use_free_ports();
-        config.data = folder();
-        config.of_mut::<Dissonance>().quic = false;
-        change(&mut config);
-        let running = runtime.block_on(voxwire_server::start(config)).unwrap();
-        let address = running.listening()[0].address;
-        Self { runtime, running: Some(running), address }
-    }
-
-    pub fn start(protocol: Protocol) -> Self {
-        Self::with(protocol, |_| {})
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(running) = self.running.take() {
-            self.runtime.block_on(running.drain(Duration::from_secs(1)));
-        }
-    }
-}
-
-/// Where a server keeps what it keeps: another place for each.
-fn folder() -> PathBuf {
-    static SERVERS: AtomicUsize = AtomicUsize::new(0);
-    let name = format!("conformance-{}-{}", std::process::id(), SERVERS.fetch_add(1, Ordering::Relaxed));
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = std::fs::remove_dir_all(&path);
-    path
-}
 
 /// Runs the runner: its exit code, standard output, standard error.
 pub fn runner(arguments: &[&str]) -> (Option<i32>, String, String) {

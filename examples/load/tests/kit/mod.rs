@@ -1,49 +1,35 @@
-//! A server inside the test, and the load as a program.
+//! The load as a program, against a server inside the test.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
+#[path = "../../../../tests/kit/server.rs"]
+mod server;
+
 use serde_json::Value;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+pub use server::Server;
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-use voxwire_server::{Config, Dissonance, Opcode, Protocol, Running, Syfala, SyfalaSound, Wanted};
+use voxwire_server::{Config, Opcode, Protocol, Syfala, SyfalaSound};
 
-/// A server inside the test, on a runtime of its own.
-pub struct Server {
-    runtime: tokio::runtime::Runtime,
-    running: Option<Running>,
-    data: PathBuf,
-    pub address: SocketAddr,
+/// A server that carries calls of opcode, and sends back what syfala plays.
+pub fn serve(protocol: Protocol) -> Server {
+    serve_with(protocol, |_| {})
 }
 
-impl Server {
-    pub fn with(protocol: Protocol, change: impl FnOnce(&mut Config)) -> Self {
-        static SERVERS: AtomicUsize = AtomicUsize::new(0);
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let mut config = Config { only: vec![protocol], http: Wanted::No, ..Config::default() };
-        config.use_free_ports();
-        let folder = format!("data-{}-{}", std::process::id(), SERVERS.fetch_add(1, Ordering::Relaxed));
-        config.data = Path::new(env!("CARGO_TARGET_TMPDIR")).join(folder);
-        let data = config.data.clone();
+/// The same, with a change to its settings.
+pub fn serve_with(protocol: Protocol, change: impl FnOnce(&mut Config)) -> Server {
+    Server::with(protocol, |config| {
         let here = config.bind;
-        config.of_mut::<Dissonance>().quic = false;
         config.of_mut::<Opcode>().relay = vec![here];
         // Messages of 10 ms, and enough in store for a machine that is busy.
         let device = config.of_mut::<Syfala>();
         (device.sound, device.buffer, device.latency) = (SyfalaSound::Echo, 480, Duration::from_millis(200));
-        change(&mut config);
-        let running = runtime.block_on(voxwire_server::start(config)).unwrap();
-        let address = running.listening()[0].address;
-        Self { runtime, running: Some(running), data, address }
-    }
+        change(config);
+    })
+}
 
-    pub fn start(protocol: Protocol) -> Self {
-        Self::with(protocol, |_| {})
-    }
-
+/// The load, run against this server.
+impl Server {
     /// The same until nothing is lost, a few times: a server drops old audio of a listener that has no core for 200 ms.
     pub fn load_in_peace(&self, arguments: &str) -> Load {
         in_peace(|| self.load(arguments))
@@ -53,14 +39,6 @@ impl Server {
     pub fn load(&self, arguments: &str) -> Load {
         let timeout = if arguments.contains("--timeout") { "" } else { "--timeout 100" };
         load(&format!("{arguments} {timeout} --server {} --json", self.address))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let running = self.running.take().unwrap();
-        self.runtime.block_on(running.drain(Duration::from_secs(5)));
-        let _ = std::fs::remove_dir_all(&self.data);
     }
 }
 
