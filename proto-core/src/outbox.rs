@@ -1,11 +1,14 @@
+mod outputs;
+
 use crate::{DialId, EncodeError, FrameId, Full, Instant, Lane, ListenId, Message, Output, PeerId};
-use alloc::{collections::VecDeque, vec::Vec};
+use alloc::vec::Vec;
 use core::ops::Range;
+use outputs::Outputs;
 
 /// A session's outputs: one arena of bytes, and a queue of small entries that point into it.
 ///
-/// A frame is appended once, however many addressees it has. When everything has been drained the arena is cleared and keeps its memory, so a
-/// warm session allocates nothing. Memory that was not needed for a while is given back.
+/// A frame is appended once, with one entry, however many addressees it has. When everything has been drained the arena is cleared and keeps its
+/// memory, so a warm session allocates nothing. Memory that was not needed for a while is given back.
 ///
 /// All peers share the arena, so a full one closes no peer. An input or a command whose outputs would exceed the limit is refused before any state
 /// changes (see [`check_capacity`](Self::check_capacity)).
@@ -16,55 +19,111 @@ pub struct Outbox {
     base: usize,
     /// Bytes before the first position, of arenas that have been cleared.
     cleared: u64,
-    queue: VecDeque<Entry>,
+    queue: Vec<Entry>,
+    /// The entries before this one have been drained.
+    first: usize,
+    /// The addressees of frames that have several, frame by frame.
+    listed: Vec<PeerId>,
+    /// Outputs that wait: one for each entry, or for each addressee that it lists.
+    waiting: usize,
     limit: usize,
-    /// How often something waited and everything has been drained, and the most bytes and entries that waited, since memory was last given
-    /// back.
+    /// How often something waited and everything has been drained, and how much room that took at most, since memory was last given back.
     rounds: u32,
-    most_bytes: usize,
-    most_entries: usize,
+    most: Needed,
+}
+
+/// How much something takes in each of an outbox's tables.
+#[derive(Debug, Clone, Copy)]
+struct Needed {
+    bytes: usize,
+    entries: usize,
+    listed: usize,
 }
 
 /// So often everything has been drained before memory is given back that none of these rounds has needed.
 const ROUNDS: u32 = 1024;
 
 /// Memory that is not given back while there are peers: one relayed frame needs as much.
-const KEPT_BYTES: usize = 8 * 1024;
-const KEPT_ENTRIES: usize = 64;
+const KEPT: Needed = Needed { bytes: 8 * 1024, entries: 64, listed: 64 };
 
-/// Ranges are positions: `base` is subtracted to get an index. Half a cache line: a relay writes one for each addressee.
+/// Ranges of frames are positions: `base` is subtracted to get an index. Half a cache line.
 #[derive(Debug, Clone)]
 enum Entry {
-    Send { to: PeerId, lane: Lane, frame: Range<usize> },
-    Broadcast { frame: Range<usize> },
-    Dial { id: DialId, host: Range<usize>, port: u16 },
-    Listen { id: ListenId },
-    StopListening { id: ListenId },
-    Limit { peer: PeerId, max_frame: usize },
-    Budget { peer: PeerId, bytes: usize },
-    Pause { peer: PeerId, until: Instant },
-    Resume { peer: PeerId },
-    Probe { peer: PeerId },
-    Validate { peer: PeerId },
-    Direct { peer: PeerId, allowed: bool },
-    Close { peer: PeerId },
+    Send {
+        to: PeerId,
+        lane: Lane,
+        frame: Range<usize>,
+    },
+    /// Places in `listed`.
+    SendAll {
+        to: Range<u32>,
+        lane: Lane,
+        frame: Range<usize>,
+    },
+    Broadcast {
+        frame: Range<usize>,
+    },
+    Dial {
+        id: DialId,
+        host: Range<usize>,
+        port: u16,
+    },
+    Listen {
+        id: ListenId,
+    },
+    StopListening {
+        id: ListenId,
+    },
+    Limit {
+        peer: PeerId,
+        max_frame: usize,
+    },
+    Budget {
+        peer: PeerId,
+        bytes: usize,
+    },
+    Pause {
+        peer: PeerId,
+        until: Instant,
+    },
+    Resume {
+        peer: PeerId,
+    },
+    Probe {
+        peer: PeerId,
+    },
+    Validate {
+        peer: PeerId,
+    },
+    Direct {
+        peer: PeerId,
+        allowed: bool,
+    },
+    Close {
+        peer: PeerId,
+    },
 }
 
 const _: () = assert!(size_of::<Entry>() <= 32);
 
+/// What an output counts for, beside the bytes of its frame.
+const OUTPUT: usize = size_of::<Entry>();
+
 impl Outbox {
-    /// An empty outbox for at most `limit` bytes of frames and their queue entries. Frames of [`send_over_limit`](Self::send_over_limit) and other
-    /// outputs come on top; sessions bound them.
+    /// An empty outbox for at most `limit` bytes, of which each output takes 32 and a frame those of its own, once for all its addressees. Frames
+    /// of [`send_over_limit`](Self::send_over_limit) and other outputs come on top; sessions bound them.
     pub const fn new(limit: usize) -> Self {
         Self {
             bytes: Vec::new(),
             base: 0,
             cleared: 0,
-            queue: VecDeque::new(),
+            queue: Vec::new(),
+            first: 0,
+            listed: Vec::new(),
+            waiting: 0,
             limit,
             rounds: 0,
-            most_bytes: 0,
-            most_entries: 0,
+            most: Needed::NOTHING,
         }
     }
 
@@ -72,15 +131,17 @@ impl Outbox {
     ///
     /// # Errors
     /// [`Full`], with both figures.
+    #[inline]
     pub fn check_capacity(&self, bytes: usize, outputs: usize) -> Result<(), Full> {
-        let needed = bytes.saturating_add(outputs.saturating_mul(size_of::<Entry>()));
+        let needed = bytes.saturating_add(outputs.saturating_mul(OUTPUT));
         let available = self.available();
         if needed > available { Err(Full { needed, available }) } else { Ok(()) }
     }
 
     /// Bytes that are left of the limit.
+    #[inline]
     fn available(&self) -> usize {
-        let used = self.bytes.len().saturating_add(self.queue.len().saturating_mul(size_of::<Entry>()));
+        let used = self.bytes.len().saturating_add(self.waiting.saturating_mul(OUTPUT));
         self.limit.saturating_sub(used)
     }
 
@@ -136,7 +197,7 @@ impl Outbox {
         let start = self.end();
         message.write_unchecked(wire, &mut self.bytes);
         let frame = self.frame_from(start);
-        self.queue.push_back(Entry::Send { to, lane, frame });
+        self.push(Entry::Send { to, lane, frame });
         Ok(())
     }
 
@@ -152,13 +213,10 @@ impl Outbox {
         wire: &M::Wire,
     ) -> Result<(), EncodeError> {
         message.encoded_len(wire)?;
-        let (start, before) = (self.end(), self.queue.len());
+        let start = self.end();
         message.write_unchecked(wire, &mut self.bytes);
         let frame = self.frame_from(start);
-        self.queue.extend(to.into_iter().map(|to| Entry::Send { to, lane, frame: frame.clone() }));
-        if self.queue.len() == before {
-            self.bytes.truncate(start.saturating_sub(self.base));
-        }
+        self.queue_all(to, MAX_LISTED, lane, &frame);
         Ok(())
     }
 
@@ -170,7 +228,7 @@ impl Outbox {
         self.check_capacity(frame.len(), 1)?;
         let start = self.end();
         self.bytes.extend_from_slice(frame);
-        self.queue.push_back(Entry::Broadcast { frame: start..self.end() });
+        self.push(Entry::Broadcast { frame: start..self.end() });
         Ok(())
     }
 
@@ -182,109 +240,129 @@ impl Outbox {
         self.check_capacity(host.len(), 1)?;
         let start = self.end();
         self.bytes.extend_from_slice(host.as_bytes());
-        self.queue.push_back(Entry::Dial { id, host: start..self.end(), port });
+        self.push(Entry::Dial { id, host: start..self.end(), port });
         Ok(())
     }
 
     /// Queues an [`Output::Listen`].
     pub fn listen(&mut self, id: ListenId) {
-        self.queue.push_back(Entry::Listen { id });
+        self.push(Entry::Listen { id });
     }
 
     /// Queues an [`Output::StopListening`].
     pub fn stop_listening(&mut self, id: ListenId) {
-        self.queue.push_back(Entry::StopListening { id });
+        self.push(Entry::StopListening { id });
     }
 
     /// Queues an [`Output::Limit`].
     pub fn limit(&mut self, peer: PeerId, max_frame: usize) {
-        self.queue.push_back(Entry::Limit { peer, max_frame });
+        self.push(Entry::Limit { peer, max_frame });
     }
 
     /// Queues an [`Output::Budget`].
     pub fn budget(&mut self, peer: PeerId, bytes: usize) {
-        self.queue.push_back(Entry::Budget { peer, bytes });
+        self.push(Entry::Budget { peer, bytes });
     }
 
     /// Queues an [`Output::Pause`].
     pub fn pause(&mut self, peer: PeerId, until: Instant) {
-        self.queue.push_back(Entry::Pause { peer, until });
+        self.push(Entry::Pause { peer, until });
     }
 
     /// Queues an [`Output::Resume`].
     pub fn resume(&mut self, peer: PeerId) {
-        self.queue.push_back(Entry::Resume { peer });
+        self.push(Entry::Resume { peer });
     }
 
     /// Queues an [`Output::Probe`].
     pub fn probe(&mut self, peer: PeerId) {
-        self.queue.push_back(Entry::Probe { peer });
+        self.push(Entry::Probe { peer });
     }
 
     /// Queues an [`Output::Validate`].
     pub fn validate(&mut self, peer: PeerId) {
-        self.queue.push_back(Entry::Validate { peer });
+        self.push(Entry::Validate { peer });
     }
 
     /// Queues an [`Output::Direct`].
     pub fn direct(&mut self, peer: PeerId, allowed: bool) {
-        self.queue.push_back(Entry::Direct { peer, allowed });
+        self.push(Entry::Direct { peer, allowed });
     }
 
     /// Queues an [`Output::Close`].
     pub fn close(&mut self, peer: PeerId) {
-        self.queue.push_back(Entry::Close { peer });
+        self.push(Entry::Close { peer });
+    }
+
+    #[inline]
+    fn push(&mut self, entry: Entry) {
+        self.waiting = self.waiting.wrapping_add(1);
+        self.queue.push(entry);
     }
 
     /// All outputs waiting, in order.
     #[inline]
     pub fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
-        self.queue.iter().map(|entry| match entry {
-            Entry::Send { to, lane, frame } => {
-                Output::Send { to: *to, lane: *lane, id: self.id(frame), frame: self.slice(frame) }
-            }
-            Entry::Broadcast { frame } => Output::Broadcast { frame: self.slice(frame) },
-            Entry::Dial { id, host, port } => Output::Dial {
-                id: *id,
-                host: core::str::from_utf8(self.slice(host)).unwrap_or(""),
-                port: *port,
-            },
-            Entry::Listen { id } => Output::Listen { id: *id },
-            Entry::StopListening { id } => Output::StopListening { id: *id },
-            Entry::Limit { peer, max_frame } => Output::Limit { peer: *peer, max_frame: *max_frame },
-            Entry::Budget { peer, bytes } => Output::Budget { peer: *peer, bytes: *bytes },
-            Entry::Pause { peer, until } => Output::Pause { peer: *peer, until: *until },
-            Entry::Resume { peer } => Output::Resume { peer: *peer },
-            Entry::Probe { peer } => Output::Probe { peer: *peer },
-            Entry::Validate { peer } => Output::Validate { peer: *peer },
-            Entry::Direct { peer, allowed } => Output::Direct { peer: *peer, allowed: *allowed },
-            Entry::Close { peer } => Output::Close { peer: *peer },
-        })
+        Outputs::new(self)
+    }
+
+    #[inline]
+    fn entries(&self) -> &[Entry] {
+        self.queue.get(self.first..).unwrap_or(&[])
     }
 
     /// Drops the first `n` outputs.
+    #[inline]
     pub fn advance(&mut self, n: usize) {
         // Drivers call this after every input. Most inputs have no outputs: these do not count as rounds.
         if self.queue.is_empty() {
             return;
         }
-        self.most_bytes = self.most_bytes.max(self.bytes.len());
-        self.most_entries = self.most_entries.max(self.queue.len());
-        if n >= self.queue.len() {
-            self.queue.clear();
-            self.clear();
-            self.rounds = self.rounds.wrapping_add(1);
-            if self.rounds >= ROUNDS {
-                self.give_back();
-            }
-            return;
+        self.most.bytes = self.most.bytes.max(self.bytes.len());
+        self.most.entries = self.most.entries.max(self.queue.len());
+        self.most.listed = self.most.listed.max(self.listed.len());
+        if n < self.waiting {
+            return self.drain(n);
         }
-        self.queue.drain(..n);
-        // Give the drained front back once it is half of the arena; costs each byte at most one move.
-        let first = self.queue.iter().find_map(|entry| match entry {
-            Entry::Send { frame, .. } | Entry::Broadcast { frame } | Entry::Dial { host: frame, .. } => {
-                Some(frame.start)
+        self.clear();
+        self.rounds = self.rounds.wrapping_add(1);
+        if self.rounds >= ROUNDS {
+            self.give_back();
+        }
+    }
+
+    /// Drops the first `n` of more outputs.
+    #[cold]
+    fn drain(&mut self, mut n: usize) {
+        self.waiting = self.waiting.saturating_sub(n);
+        while n > 0 {
+            let Some(entry) = self.queue.get_mut(self.first) else { break };
+            if let Entry::SendAll { to, .. } = entry {
+                let many = to.len();
+                if n < many {
+                    to.start = to.start.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
+                    break;
+                }
+                n = n.saturating_sub(many);
+            } else {
+                n = n.saturating_sub(1);
             }
+            self.first = self.first.saturating_add(1);
+        }
+        self.compact();
+    }
+
+    /// Gives the drained front of each table back once it is half of it; costs each row at most one move.
+    fn compact(&mut self) {
+        if self.first > self.queue.len() / 2 {
+            self.queue.drain(..self.first);
+            self.first = 0;
+        }
+        let first = self.entries().iter().find_map(|entry| match entry {
+            Entry::Send { frame, .. }
+            | Entry::SendAll { frame, .. }
+            | Entry::Broadcast { frame }
+            | Entry::Dial { host: frame, .. } => Some(frame.start),
             _ => None,
         });
         let drained = first.unwrap_or_else(|| self.end()).saturating_sub(self.base);
@@ -292,6 +370,25 @@ impl Outbox {
             self.bytes.drain(..drained);
             self.base = self.base.saturating_add(drained);
         }
+        let first = self.entries().iter().find_map(|entry| match entry {
+            Entry::SendAll { to, .. } => Some(to.start),
+            _ => None,
+        });
+        let drained = first.map_or(self.listed.len(), index);
+        if drained > self.listed.len() / 2 {
+            self.listed.drain(..drained);
+            let drained = place(drained);
+            for entry in self.queue.iter_mut().skip(self.first) {
+                if let Entry::SendAll { to, .. } = entry {
+                    *to = to.start.saturating_sub(drained)..to.end.saturating_sub(drained);
+                }
+            }
+        }
+    }
+
+    /// How many outputs wait.
+    pub const fn len(&self) -> usize {
+        self.waiting
     }
 
     /// Whether nothing waits.
@@ -303,33 +400,32 @@ impl Outbox {
     pub fn shrink(&mut self) {
         if self.queue.is_empty() {
             self.clear();
-            self.bytes = Vec::new();
-            self.queue = VecDeque::new();
+            (self.bytes, self.queue, self.listed) = (Vec::new(), Vec::new(), Vec::new());
         }
     }
 
     /// Gives back what is more than four times what has been needed: twice that is kept, and some in any case.
     #[cold]
     fn give_back(&mut self) {
-        let bytes = self.most_bytes.saturating_mul(2).max(KEPT_BYTES);
-        let entries = self.most_entries.saturating_mul(2).max(KEPT_ENTRIES);
-        if self.bytes.capacity() / 2 > bytes {
-            self.bytes.shrink_to(bytes);
-        }
-        if self.queue.capacity() / 2 > entries {
-            self.queue.shrink_to(entries);
-        }
-        (self.rounds, self.most_bytes, self.most_entries) = (0, 0, 0);
+        let Needed { bytes, entries, listed } = self.most;
+        shrink(&mut self.bytes, bytes, KEPT.bytes);
+        shrink(&mut self.queue, entries, KEPT.entries);
+        shrink(&mut self.listed, listed, KEPT.listed);
+        (self.rounds, self.most) = (0, Needed::NOTHING);
     }
 
-    /// Begins the arena anew.
+    /// Begins the arena anew, without any output.
+    #[inline]
     fn clear(&mut self) {
-        self.cleared = self.cleared.saturating_add(self.end() as u64);
+        self.cleared = self.cleared.wrapping_add(self.end() as u64);
         self.bytes.clear();
-        self.base = 0;
+        self.queue.clear();
+        self.listed.clear();
+        (self.base, self.first, self.waiting) = (0, 0, 0);
     }
 
     /// The frame from `start` to the end of the arena. An empty one takes a byte, too, so that each begins at another place.
+    #[inline]
     fn frame_from(&mut self, start: usize) -> Range<usize> {
         let frame = start..self.end();
         if frame.is_empty() {
@@ -339,19 +435,23 @@ impl Outbox {
     }
 
     /// Where the frame begins among all that there have been.
-    fn id(&self, frame: &Range<usize>) -> FrameId {
+    #[inline]
+    const fn id(&self, frame: &Range<usize>) -> FrameId {
         FrameId::new(self.cleared.wrapping_add(frame.start as u64))
     }
 
+    #[inline]
     fn end(&self) -> usize {
-        self.base.saturating_add(self.bytes.len())
+        self.base.wrapping_add(self.bytes.len())
     }
 
+    #[inline]
     fn slice(&self, range: &Range<usize>) -> &[u8] {
         self.bytes.get(range.start.wrapping_sub(self.base)..range.end.wrapping_sub(self.base)).unwrap_or(&[])
     }
 
     /// Queues the frame from `start` to the end of the arena for every peer in `to`, or takes it back.
+    #[inline]
     fn address(
         &mut self,
         to: impl IntoIterator<Item = PeerId>,
@@ -359,181 +459,97 @@ impl Outbox {
         start: usize,
     ) -> Result<&mut [u8], Full> {
         let frame = self.frame_from(start);
-        let before = self.queue.len();
-        let most = before.saturating_add(self.available().checked_div(size_of::<Entry>()).unwrap_or(0));
-        // Not `for`: chains of adapters go through less code this way.
-        let all = to.into_iter().try_for_each(|to| {
-            let fits = self.queue.len() < most;
-            if fits {
-                self.queue.push_back(Entry::Send { to, lane, frame: frame.clone() });
+        let available = self.available();
+        let fits = self.queue_all(to, available / OUTPUT, lane, &frame);
+        if !fits {
+            return Err(Full { needed: OUTPUT, available: available % OUTPUT });
+        }
+        let frame = frame.start.wrapping_sub(self.base)..frame.end.wrapping_sub(self.base);
+        Ok(self.bytes.get_mut(frame).unwrap_or(&mut []))
+    }
+
+    /// Queues the last frame of the arena for every peer in `to`. False, and the frame is taken back, if these are more than `most`.
+    #[inline]
+    fn queue_all(
+        &mut self,
+        to: impl IntoIterator<Item = PeerId>,
+        most: usize,
+        lane: Lane,
+        frame: &Range<usize>,
+    ) -> bool {
+        let mut to = to.into_iter();
+        // Most frames have one addressee, and most callers say so.
+        if let (true, (1, Some(1))) = (most > 0, to.size_hint()) {
+            if let Some(to) = to.next() {
+                self.push(Entry::Send { to, lane, frame: frame.clone() });
+                return true;
             }
-            fits.then_some(())
-        });
-        let mut result = Ok(());
-        if all.is_none() {
-            result = self.check_capacity(0, 1);
-            self.queue.truncate(before);
         }
-        let at = start.saturating_sub(self.base);
-        if self.queue.len() == before {
-            self.bytes.truncate(at);
+        let Self { listed, .. } = self;
+        let before = listed.len();
+        let end = before.saturating_add(most).min(MAX_LISTED);
+        let fits = match to.size_hint() {
+            // Without a look at each.
+            (len, Some(exactly)) if len == exactly => {
+                let fits = before.saturating_add(len) <= end;
+                if fits {
+                    listed.extend(to);
+                }
+                fits
+            }
+            // Not `for`: chains of adapters go through less code this way.
+            _ => to
+                .try_for_each(|to| {
+                    let fits = listed.len() < end;
+                    if fits {
+                        listed.push(to);
+                    }
+                    fits.then_some(())
+                })
+                .is_some(),
+        };
+        let places = place(before)..place(listed.len());
+        match listed.get(before..) {
+            Some(&[to]) if fits => {
+                listed.truncate(before);
+                self.push(Entry::Send { to, lane, frame: frame.clone() });
+            }
+            Some([_, more @ ..]) if fits => {
+                self.waiting = self.waiting.wrapping_add(more.len());
+                self.push(Entry::SendAll { to: places, lane, frame: frame.clone() });
+            }
+            _ => {
+                listed.truncate(before);
+                self.bytes.truncate(frame.start.wrapping_sub(self.base));
+            }
         }
-        let end = frame.end.saturating_sub(self.base);
-        result.map(|()| self.bytes.get_mut(at..end).unwrap_or(&mut []))
+        fits
+    }
+}
+
+impl Needed {
+    const NOTHING: Self = Self { bytes: 0, entries: 0, listed: 0 };
+}
+
+/// Places in a list of addressees are of 32 bits: more are not queued at a time.
+const MAX_LISTED: usize = u32::MAX as usize;
+
+#[inline]
+fn place(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+#[inline]
+fn index(place: u32) -> usize {
+    usize::try_from(place).unwrap_or(usize::MAX)
+}
+
+fn shrink<T>(table: &mut Vec<T>, needed: usize, kept: usize) {
+    let keep = needed.saturating_mul(2).max(kept);
+    if table.capacity() / 2 > keep {
+        table.shrink_to(keep);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const A: PeerId = PeerId { slot: 0, generation: 0 };
-    const B: PeerId = PeerId { slot: 1, generation: 0 };
-
-    #[derive(Debug)]
-    struct Word<'a>(&'a [u8]);
-
-    impl<'a> Message<'a> for Word<'a> {
-        type Wire = ();
-        type At<'b> = Word<'b>;
-
-        fn decode(frame: &'a [u8], (): &()) -> Result<Self, crate::DecodeError> {
-            Ok(Self(frame))
-        }
-
-        fn encoded_len(&self, (): &()) -> Result<usize, EncodeError> {
-            Ok(self.0.len())
-        }
-
-        fn write_unchecked(&self, (): &(), out: &mut impl bytes::BufMut) {
-            out.put_slice(self.0);
-        }
-    }
-
-    fn frames(outbox: &Outbox) -> Vec<(PeerId, &[u8])> {
-        outbox
-            .outputs()
-            .filter_map(|output| match output {
-                Output::Send { to, frame, .. } => Some((to, frame)),
-                _ => None,
-            })
-            .collect()
-    }
-
-    #[test]
-    fn one_copy_serves_all_addressees() {
-        let mut outbox = Outbox::new(1000);
-        outbox.forward([A, B], Lane::Droppable, b"hello").unwrap();
-        outbox.close(A);
-        assert_eq!(frames(&outbox), [(A, &b"hello"[..]), (B, b"hello")]);
-        assert_eq!(outbox.bytes.len(), 5);
-        assert_eq!(outbox.outputs().last(), Some(Output::Close { peer: A }));
-        outbox.forward([], Lane::Droppable, b"nobody").unwrap();
-        assert_eq!(outbox.bytes.len(), 5);
-        let mut full = Outbox::new(0);
-        full.send_all_over_limit([A, B], Lane::Reliable, &Word(b"now"), &()).unwrap();
-        full.send_all_over_limit([], Lane::Reliable, &Word(b"nobody"), &()).unwrap();
-        assert_eq!(frames(&full), [(A, &b"now"[..]), (B, b"now")]);
-        assert_eq!(full.bytes.len(), 3);
-    }
-
-    /// G-M2
-    #[test]
-    fn what_one_burst_needed_is_given_back_and_what_is_needed_again_is_kept() {
-        let mut outbox = Outbox::new(1 << 20);
-        let burst = |outbox: &mut Outbox, frames: u32| {
-            (0..frames).for_each(|_| _ = outbox.forward([A], Lane::Reliable, &[7; 100]).unwrap());
-            outbox.advance(usize::MAX);
-            (outbox.bytes.capacity(), outbox.queue.capacity())
-        };
-        let full = burst(&mut outbox, 1000);
-        assert!((1..ROUNDS).all(|_| burst(&mut outbox, 10) == full));
-        let warm = burst(&mut outbox, 10);
-        (0..ROUNDS).for_each(|_| _ = burst(&mut outbox, 10));
-        let rest = burst(&mut outbox, 10);
-        let (bytes, entries) = (2 * KEPT_BYTES, 2 * KEPT_ENTRIES);
-        assert!(full.0 >= 100_000 && rest.0 <= bytes && rest.1 <= entries, "{full:?} {warm:?} {rest:?}");
-        assert!((0..3 * ROUNDS).all(|_| burst(&mut outbox, 10) == rest));
-    }
-
-    /// C-03: inputs that are answered by nothing, and small answers, take no memory from what comes after them.
-    #[test]
-    fn c_03_rounds_without_outputs_or_with_small_ones_give_nothing_back_that_a_frame_needs() {
-        let mut outbox = Outbox::new(1 << 20);
-        let capacity = |outbox: &Outbox| (outbox.bytes.capacity(), outbox.queue.capacity());
-        let relay = |outbox: &mut Outbox, listeners: usize| {
-            outbox.forward(core::iter::repeat_n(A, listeners), Lane::Droppable, &[7; 1000]).unwrap();
-            outbox.advance(usize::MAX);
-        };
-        relay(&mut outbox, 1000);
-        let many = capacity(&outbox);
-        (0..3 * ROUNDS).for_each(|_| outbox.advance(0));
-        assert_eq!(capacity(&outbox), many);
-        (0..3 * ROUNDS).for_each(|_| _ = (outbox.close(A), outbox.advance(1)));
-        let small = capacity(&outbox);
-        assert!(small.1 < many.1, "{small:?} of {many:?}");
-        relay(&mut outbox, KEPT_ENTRIES);
-        assert_eq!(capacity(&outbox), small);
-    }
-
-    #[test]
-    fn an_id_is_that_of_one_frame_for_all_its_addressees() {
-        let mut outbox = Outbox::new(10_000);
-        let mut ids = Vec::new();
-        for _ in 0..3 {
-            outbox.forward([A, B], Lane::Reliable, b"").unwrap();
-            outbox.forward([A, B], Lane::Reliable, b"same").unwrap();
-            outbox.send_over_limit(A, Lane::Reliable, &Word(b""), &()).unwrap();
-            outbox.send_all_over_limit([A, B], Lane::Reliable, &Word(b"same"), &()).unwrap();
-            assert_eq!(frames(&outbox)[4..], [(A, &b""[..]), (A, b"same"), (B, b"same")]);
-            ids.extend(outbox.outputs().filter_map(|output| match output {
-                Output::Send { id, .. } => Some(id),
-                _ => None,
-            }));
-            outbox.advance(7);
-            outbox.shrink();
-        }
-        ids.dedup();
-        let distinct: std::collections::HashSet<FrameId> = ids.iter().copied().collect();
-        assert_eq!((ids.len(), distinct.len()), (12, 12));
-    }
-
-    #[test]
-    fn over_the_limit_nothing_is_queued() {
-        let mut outbox = Outbox::new(200);
-        assert_eq!(outbox.forward([A], Lane::Reliable, &[0; 300]).unwrap_err().available, 200);
-        let many = [A; 50];
-        assert!(outbox.forward(many, Lane::Reliable, &[0; 10]).is_err());
-        assert!(outbox.is_empty());
-        assert_eq!(outbox.bytes.len(), 0);
-        outbox.forward([A], Lane::Reliable, &[0; 10]).unwrap();
-    }
-
-    #[test]
-    fn partial_draining_keeps_order_and_gives_memory_back() {
-        let mut outbox = Outbox::new(100_000);
-        for n in 0..100_u8 {
-            outbox.forward([A], Lane::Reliable, &[n; 10]).unwrap();
-        }
-        for n in 0..100_u8 {
-            assert_eq!(frames(&outbox).first(), Some(&(A, &[n; 10][..])));
-            outbox.advance(1);
-            outbox.forward([B], Lane::Reliable, &[n; 10]).unwrap();
-            assert!(outbox.bytes.len() <= 2020);
-        }
-        assert_eq!(frames(&outbox).len(), 100);
-        outbox.advance(1000);
-        assert!(outbox.is_empty() && outbox.bytes.is_empty());
-        outbox.shrink();
-        assert_eq!(outbox.bytes.capacity(), 0);
-    }
-
-    #[test]
-    fn a_frame_can_be_edited_in_place() {
-        let mut outbox = Outbox::new(1000);
-        outbox.forward([A], Lane::Droppable, &[1, 2]).unwrap();
-        outbox.forward([B], Lane::Droppable, &[3, 4]).unwrap().reverse();
-        assert!(outbox.forward([], Lane::Droppable, &[5, 6]).unwrap().is_empty());
-        assert_eq!(frames(&outbox), [(A, &[1, 2][..]), (B, &[4, 3])]);
-    }
-}
+mod tests;
