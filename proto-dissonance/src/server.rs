@@ -4,6 +4,7 @@ mod join;
 mod listening;
 mod moderation;
 mod quota;
+mod reached;
 mod relay;
 mod settings;
 
@@ -47,6 +48,8 @@ pub struct Server {
     rooms: Rooms,
     sources: Sources,
     outbox: Outbox,
+    /// The addressees of the packet that is being relayed.
+    addressees: Vec<PeerId>,
     /// What the session did of its own accord, to be told with the next time-out.
     later: VecDeque<ServerEvent<'static>>,
     policy: Policy,
@@ -153,6 +156,7 @@ impl Server {
             rooms: Rooms::new(),
             sources: Sources::new(max),
             outbox: Outbox::new(settings.limits.max_outbox),
+            addressees: Vec::new(),
             later: VecDeque::new(),
             policy: Policy(None),
             reserved: BTreeMap::new(),

@@ -1,6 +1,7 @@
 //! Who is in the session: clients by number and by name, and which numbers are free.
 
-use crate::rooms::RoomSet;
+use super::reached::{HERE, Reached};
+use crate::rooms::{RoomSet, contains};
 use crate::{ClientId, CodecSettings, RoomId, SERVER_ONLY};
 use alloc::{
     boxed::Box,
@@ -41,10 +42,34 @@ const _: () = assert!(size_of::<Option<Client>>() <= 32);
 /// What a client listens to, in ascending order.
 #[derive(Debug, Clone, Copy)]
 enum Listens {
+    Nothing,
+    /// How many there are. The last one fills the rest, so that looking for a room needs no length.
     Few([RoomId; FEW], u8),
     /// The place in [`Clients::more`].
     Many(u32),
 }
+
+/// A client that is there, as a destination.
+#[derive(Clone, Copy)]
+pub(super) struct Listener<'a> {
+    clients: &'a Clients,
+    route: &'a Route,
+}
+
+impl Listener<'_> {
+    /// Whether it listens to a room.
+    #[inline]
+    pub(super) fn listens_to(self, room: RoomId) -> bool {
+        match &self.route.rooms {
+            Listens::Nothing => false,
+            Listens::Few(rooms, _) => rooms.contains(&room),
+            Listens::Many(at) => self.clients.has_many(*at, room),
+        }
+    }
+}
+
+/// No driver has so many.
+const NO_PEER: PeerId = PeerId { slot: u32::MAX, generation: 0 };
 
 /// Rooms that have room beside a [`PeerId`].
 const FEW: usize = 3;
@@ -122,7 +147,7 @@ impl Clients {
         let client = Client::new(name, &self.kept, codec);
         let (Ok(at) | Err(at)) = self.place(client.key().as_bytes());
         self.by_name.insert(at, id);
-        *self.routes.get_mut(index)? = Some(Route { peer, rooms: Listens::NONE });
+        *self.routes.get_mut(index)? = Some(Route { peer, rooms: Listens::Nothing });
         *self.clients.get_mut(index)? = Some(client);
         self.len = self.len.saturating_add(1);
         Some(id)
@@ -192,9 +217,16 @@ impl Clients {
     #[inline]
     fn rooms_of<'a>(&'a self, route: &'a Route) -> &'a [RoomId] {
         match &route.rooms {
+            Listens::Nothing => &[],
             Listens::Few(rooms, len) => rooms.get(..usize::from(*len)).unwrap_or(&[]),
             Listens::Many(at) => self.many(*at),
         }
+    }
+
+    /// Whether a room is among those of one that listens to many.
+    #[inline(never)]
+    fn has_many(&self, at: u32, room: RoomId) -> bool {
+        contains(self.many(at), room)
     }
 
     fn many(&self, at: u32) -> &[RoomId] {
@@ -220,6 +252,7 @@ impl Clients {
         let Self { routes, more, free, .. } = self;
         let route = routes.get_mut(usize::from(id.get()))?.as_mut()?;
         let mut rooms = match route.rooms {
+            Listens::Nothing => RoomSet::default(),
             Listens::Few(rooms, len) => rooms.into_iter().take(len.into()).collect(),
             Listens::Many(at) => {
                 free.push(at);
@@ -227,13 +260,15 @@ impl Clients {
             }
         };
         let result = change(&mut rooms);
-        let (mut few, len) = ([RoomId::default(); FEW], rooms.as_slice().len());
-        route.rooms = match few.get_mut(..len) {
-            Some(few_of) => {
-                few_of.copy_from_slice(rooms.as_slice());
-                Listens::Few(few, u8::try_from(len).unwrap_or(0))
+        let few = rooms.as_slice();
+        route.rooms = match few.last() {
+            None => Listens::Nothing,
+            Some(&last) if few.len() <= FEW => {
+                let mut padded = [last; FEW];
+                padded.iter_mut().zip(few).for_each(|(padded, room)| *padded = *room);
+                Listens::Few(padded, u8::try_from(few.len()).unwrap_or(0))
             }
-            None => {
+            Some(_) => {
                 let at = match free.pop() {
                     Some(at) => at,
                     None => {
@@ -257,12 +292,43 @@ impl Clients {
         &'a self,
         destinations: &'a [ClientId],
         reached: &'a mut Reached,
-        wanted: impl Fn(ClientId, &[RoomId]) -> bool + 'a,
+        wanted: impl Fn(ClientId, Listener<'_>) -> bool + 'a,
     ) -> impl Iterator<Item = PeerId> + 'a {
+        let mut reached = reached.adding();
         destinations.iter().filter_map(move |&id| {
             let route = self.route(id)?;
-            (wanted(id, self.rooms_of(route)) && reached.insert(id)).then_some(route.peer)
+            (wanted(id, Listener { clients: self, route }) && reached.insert(id)).then_some(route.peer)
         })
+    }
+
+    /// The connections of these `destinations`, one for each, in `to`. `None` where one of them is not there, does not listen to the room or
+    /// comes twice, or where it takes more than one look at each to know that.
+    #[inline(never)]
+    pub(super) fn in_room<'t>(
+        &self,
+        destinations: &[ClientId],
+        room: RoomId,
+        to: &'t mut Vec<PeerId>,
+    ) -> Option<&'t [PeerId]> {
+        if to.len() < destinations.len() {
+            to.resize(destinations.len(), NO_PEER);
+        }
+        let to = to.get_mut(..destinations.len())?;
+        let (mut ascending, mut alike) = (true, false);
+        // The last number, and a bit for the last six bits of each.
+        let (mut last, mut seen) = (-1, 0_u64);
+        for (to, &id) in to.iter_mut().zip(destinations) {
+            let route = self.route(id)?;
+            if !(Listener { clients: self, route }).listens_to(room) {
+                return None;
+            }
+            *to = route.peer;
+            let (number, bit) = (i32::from(id.get()), 1_u64.wrapping_shl(id.get().into()));
+            ascending &= last < number;
+            alike |= seen & bit != 0;
+            (last, seen) = (number, seen | bit);
+        }
+        (ascending || !alike && destinations.len() <= HERE).then_some(to)
     }
 
     /// Whether some of those `destinations` are there and wanted, and none of these has been `reached`.
@@ -270,11 +336,11 @@ impl Clients {
         &self,
         destinations: &[ClientId],
         reached: &Reached,
-        wanted: impl Fn(ClientId, &[RoomId]) -> bool,
+        wanted: impl Fn(ClientId, Listener<'_>) -> bool,
     ) -> bool {
         let mut some = false;
         destinations.iter().all(|&id| {
-            let there = self.route(id).is_some_and(|route| wanted(id, self.rooms_of(route)));
+            let there = self.route(id).is_some_and(|route| wanted(id, Listener { clients: self, route }));
             some |= there;
             !(there && reached.contains(id))
         }) && some
@@ -303,139 +369,6 @@ impl Client {
     fn key(&self) -> &str {
         let key = self.names.get(usize::from(self.name_len)..).filter(|_| self.keyed);
         key.unwrap_or(&self.names)
-    }
-}
-
-impl Listens {
-    const NONE: Self = Self::Few([RoomId::new(0); FEW], 0);
-}
-
-/// Clients that a frame has reached. As many as a room has as a rule are here, more take memory.
-#[derive(Debug, Default)]
-pub(super) struct Reached {
-    /// How many there are, up to one more than can be here.
-    len: u16,
-    here: [ClientId; HERE],
-    /// All of them, where they are more.
-    all: Option<Box<ClientSet>>,
-}
-
-const HERE: usize = 19;
-
-impl Reached {
-    pub(super) fn clear(&mut self) {
-        if let Some(all) = self.all.as_mut().filter(|_| usize::from(self.len) > HERE) {
-            all.clear();
-        }
-        self.len = 0;
-    }
-
-    pub(super) const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    #[inline]
-    fn contains(&self, id: ClientId) -> bool {
-        match self.here.get(..usize::from(self.len)) {
-            Some(here) => here.contains(&id),
-            None => self.all.as_ref().is_some_and(|all| all.contains(id)),
-        }
-    }
-
-    /// Adds a client that exists. False if it was there before.
-    #[inline]
-    fn insert(&mut self, id: ClientId) -> bool {
-        if usize::from(self.len) >= HERE {
-            return self.insert_beyond(id);
-        }
-        if self.contains(id) {
-            return false;
-        }
-        if let Some(free) = self.here.get_mut(usize::from(self.len)) {
-            *free = id;
-        }
-        self.len = self.len.saturating_add(1);
-        true
-    }
-
-    #[inline(never)]
-    fn insert_beyond(&mut self, id: ClientId) -> bool {
-        let all = self.all.get_or_insert_default();
-        if usize::from(self.len) == HERE {
-            if self.here.contains(&id) {
-                return false;
-            }
-            self.here.iter().for_each(|&here| _ = all.insert(here));
-            self.len = self.len.saturating_add(1);
-        }
-        all.insert(id)
-    }
-}
-
-/// Clients: a sorted list, and where they are many a bit for each number there is. So it takes two bytes for each of them, four while it
-/// grows, and 8 KiB at most.
-#[derive(Debug)]
-enum ClientSet {
-    Few(Vec<ClientId>),
-    Many(Box<[u64; WORDS]>),
-}
-
-/// A bit for each number.
-const WORDS: usize = 65_536 / 64;
-/// More of them in a list would be longer than a bit for each number.
-const LISTED: usize = 4096;
-
-impl Default for ClientSet {
-    fn default() -> Self {
-        Self::Few(Vec::new())
-    }
-}
-
-impl ClientSet {
-    fn clear(&mut self) {
-        match self {
-            Self::Few(few) => few.clear(),
-            Self::Many(many) => many.fill(0),
-        }
-    }
-
-    fn contains(&self, id: ClientId) -> bool {
-        match self {
-            Self::Few(few) => few.binary_search(&id).is_ok(),
-            Self::Many(many) => {
-                let (word, bit) = Self::at(id);
-                many.get(word).is_some_and(|word| word & bit != 0)
-            }
-        }
-    }
-
-    /// False if it was there before.
-    fn insert(&mut self, id: ClientId) -> bool {
-        match self {
-            // In ascending order, as a rule.
-            Self::Few(few) if few.len() < LISTED && few.last().is_none_or(|&last| last < id) => few.push(id),
-            Self::Few(few) if few.len() < LISTED => match few.binary_search(&id) {
-                Ok(_) => return false,
-                Err(at) => few.insert(at, id),
-            },
-            Self::Few(few) => {
-                let few = core::mem::take(few);
-                *self = Self::Many(Box::new([0; WORDS]));
-                few.into_iter().for_each(|id| _ = self.insert(id));
-                return self.insert(id);
-            }
-            Self::Many(many) => {
-                let (word, bit) = Self::at(id);
-                let Some(word) = many.get_mut(word).filter(|word| **word & bit == 0) else { return false };
-                *word |= bit;
-            }
-        }
-        true
-    }
-
-    fn at(id: ClientId) -> (usize, u64) {
-        let id = usize::from(id.get());
-        (id / 64, 1_u64.wrapping_shl(u32::try_from(id % 64).unwrap_or(0)))
     }
 }
 
@@ -565,41 +498,56 @@ mod tests {
         }
     }
 
-    /// D-10: a frame reaches each client once, whether it has few listeners or many.
+    /// D-10: the shorter way of a packet to one room leads to the same connections as the longer one, or nowhere.
     #[test]
-    fn d_10_whom_a_frame_has_reached_is_a_set_whatever_its_size() {
-        let mut rng = voxwire_core::testing::Rng::new(2);
-        let mut reached = Reached::default();
-        for round in 0..200 {
-            let mut model = BTreeSet::new();
-            for _ in 0..rng.below(if round % 50 == 49 { 10_000 } else { 80 }) {
-                let id = ClientId::new(
-                    u16::try_from(rng.below(if round % 2 == 0 { 30 } else { 65_535 })).unwrap(),
-                );
-                assert_eq!(reached.contains(id), model.contains(&id));
-                assert_eq!(reached.insert(id), model.insert(id));
-                assert_eq!(reached.is_empty(), model.is_empty());
+    fn d_10_a_packet_to_one_room_reaches_the_same_clients_by_either_way() {
+        let mut rng = voxwire_core::testing::Rng::new(3);
+        let mut clients = Clients::new(Duration::ZERO, KeptNames::new(0));
+        let room = RoomId::new(7);
+        let name = |n: u32| std::format!("client {n}").as_str().into();
+        for n in 0..300 {
+            let id = clients.insert(Instant::ZERO, peer(n), name(n), CodecSettings::DEFAULT).unwrap();
+            // Those of the first 200 listen; some to other rooms, too; and some have gone.
+            (0..n % 6)
+                .for_each(|n| assert!(clients.add_room(id, RoomId::new(10 * u16::try_from(n).unwrap()))));
+            assert!(n >= 200 || clients.add_room(id, room));
+        }
+        (0..20).for_each(|n| _ = clients.remove(Instant::ZERO, ClientId::new(n * 10)).unwrap());
+        let (mut to, mut short) = (Vec::new(), 0);
+        for round in 0..2000_u64 {
+            let below = [30, 200, 310][usize::try_from(round % 3).unwrap()];
+            let most = [12, 25, 255][usize::try_from(rng.below(3)).unwrap()];
+            let many = rng.below(most);
+            let mut ids: Vec<_> =
+                (0..many).map(|_| ClientId::new(u16::try_from(rng.below(below)).unwrap())).collect();
+            match rng.below(4) {
+                0 => ids.sort_unstable(),
+                1 | 2 => {
+                    ids.retain(|id| clients.rooms(*id).contains(&room));
+                    ids.sort_unstable();
+                    ids.dedup();
+                }
+                _ => {}
             }
-            assert!(model.iter().all(|&id| reached.contains(id)));
-            reached.clear();
-            assert!(model.iter().all(|&id| !reached.contains(id)) && reached.is_empty());
-        }
-    }
-
-    /// G-M2: what a frame has reached takes memory for each client that it has reached, also where their numbers are high.
-    #[test]
-    fn g_m2_whom_a_frame_has_reached_takes_memory_by_how_many_they_are() {
-        for (many, most) in [(19, 0), (20, 64), (100, 300), (4096, 4 * 4096), (60_000, 8192)] {
             let mut reached = Reached::default();
-            // The highest numbers, the highest of all first.
-            (0..many).for_each(|n| assert!(reached.insert(ClientId::new(65_534 - n))));
-            let bytes = match reached.all.as_deref() {
-                None => 0,
-                Some(ClientSet::Few(few)) => few.capacity() * size_of::<ClientId>(),
-                Some(ClientSet::Many(many)) => size_of_val(&**many),
-            };
-            assert!(bytes <= most, "{bytes} bytes for {many}");
+            let listens = |_, listener: Listener<'_>| listener.listens_to(room);
+            let long: Vec<_> = clients.once_each(&ids, &mut reached, listens).collect();
+            let whole = ids.is_sorted() && long.len() == ids.len();
+            match clients.in_room(&ids, room, &mut to) {
+                Some(to) => {
+                    short += 1;
+                    assert_eq!(to, long);
+                    assert_eq!(to.len(), ids.len());
+                    let mut filled = Reached::default();
+                    filled.fill(&ids);
+                    assert!(
+                        (0..310).map(ClientId::new).all(|id| filled.contains(id) == reached.contains(id))
+                    );
+                }
+                None => assert!(!whole, "{ids:?}"),
+            }
         }
+        assert!((900..2000).contains(&short), "{short}");
     }
 
     fn take(ids: &mut Ids, now: Instant) -> Option<u16> {

@@ -1,12 +1,12 @@
 //! Voice and text that clients have the server hand on to others.
 
-use super::clients::{Clients, Reached};
+use super::clients::{Clients, Listener};
 use super::control::REST;
-use super::{Flags, Kind, Server, ServerStats};
-use crate::rooms::contains;
+use super::reached::Reached;
+use super::{Flags, Kind, Server, ServerSettings};
 use crate::{
-    ClientId, Packet, Recipient, Resource, RoomId, SERVER_ONLY, ServerEvent, ServerRelay, SessionState,
-    TextData, Violation, VoiceData,
+    Channel, ClientId, Packet, Recipient, Resource, RoomId, SERVER_ONLY, ServerEvent, ServerRelay,
+    SessionState, TextData, Violation, VoiceData,
 };
 use alloc::boxed::Box;
 use core::{num::NonZeroU64, time::Duration};
@@ -47,9 +47,11 @@ impl Deliveries {
         what: NonZeroU64,
         clients: &Clients,
         destinations: &[ClientId],
-        addressed: impl Fn(ClientId, &[RoomId]) -> bool,
+        to: Audience<'_>,
     ) -> bool {
-        self.get(now, what).is_some_and(|reached| clients.are_new(destinations, reached, addressed))
+        self.get(now, what).is_some_and(|reached| {
+            clients.are_new(destinations, reached, |id, listener| to.includes(id, listener))
+        })
     }
 
     /// Whom the delivery has reached: no client yet, unless it is `continued`.
@@ -98,17 +100,26 @@ fn digest(bytes: &[u8]) -> NonZeroU64 {
     const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
     let step = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
     let mut lanes = [BASIS, BASIS ^ 1, BASIS ^ 2, BASIS ^ 3];
-    let mut each = |bytes: &[u8]| {
-        for (lane, word) in lanes.iter_mut().zip(bytes.chunks_exact(8)) {
+    let mut each = |block: &[u8; 32]| {
+        for (lane, word) in lanes.iter_mut().zip(block.chunks_exact(8)) {
             *lane = step(*lane, word.first_chunk().copied().map_or(0, u64::from_le_bytes));
         }
     };
-    let blocks = bytes.chunks_exact(32);
-    let rest = blocks.remainder();
-    blocks.for_each(&mut each);
-    each(rest);
-    let last = rest.chunks_exact(8).remainder().iter().fold(0, |last, &byte| last << 8 | u64::from(byte));
-    let hash = lanes.into_iter().fold(step(bytes.len() as u64, last), step);
+    let mut rest = bytes;
+    while let Some((block, more)) = rest.split_first_chunk() {
+        each(block);
+        rest = more;
+    }
+    // What is left, and as much before it as makes a whole block. The length says where that begins.
+    match bytes.last_chunk() {
+        Some(block) => each(block),
+        None => {
+            let mut block = [0; 32];
+            block.iter_mut().zip(rest).for_each(|(byte, last)| *byte = *last);
+            each(&block);
+        }
+    }
+    let hash = lanes.into_iter().fold(bytes.len() as u64, step);
     NonZeroU64::new(hash).unwrap_or(NonZeroU64::MIN)
 }
 
@@ -159,20 +170,17 @@ impl Server {
             outbox,
             watch_all,
             hearing,
+            addressees,
             ..
         } = self;
         let Some(state) = peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
         let muted = state.flags.has(Flags::MUTE_VOICE);
         // Every destination is looked for in every channel.
         let few = voice.channels.len() <= settings.max_channels;
-        let any = !settings.addressed_only;
-        let addressed = |id: ClientId, rooms: &[RoomId]| {
-            any || voice.channels.iter().any(|channel| includes(channel.recipient(), id, rooms))
-        };
+        let to = Audience::of(settings, voice.channels);
         // A packet that continues a delivery is free.
         let (what, deliveries) = (digest(relay.payload), &mut state.voice_deliveries);
-        let continued =
-            few && !muted && deliveries.is_continued(now, what, clients, relay.destinations, addressed);
+        let continued = few && !muted && deliveries.is_continued(now, what, clients, relay.destinations, to);
         if !continued && !sources.take_voice(now, settings, state.source, &mut state.voice) {
             stats.voice_over_budget = stats.voice_over_budget.saturating_add(1);
             return Err(Violation::TooMuchVoice);
@@ -184,8 +192,6 @@ impl Server {
             stats.muted = stats.muted.saturating_add(1);
             return Ok(None);
         }
-        // Only here: what is refused must not cost as much as what is relayed.
-        core::hint::black_box(clients.touch(relay.destinations));
         // Old releases relay voice reliably, by mistake: a slow listener would be cut off for it. Where that is wanted, it
         // counts as what others must take.
         let reliable = reliable && settings.reliable_voice && {
@@ -198,9 +204,24 @@ impl Server {
             sweep.spoken();
         }
         let Some(reached) = deliveries.reached(now, what, continued) else { return Ok(None) };
-        let open = hearing.is_open();
-        let hears = |listener| open || hearing.hears(listener, peer);
-        let copies = forward(clients, outbox, stats, (relay, lane), reached, addressed, hears)?;
+        // Nearly every packet: a whole frame to one room, in which every client hears every other one.
+        let in_room = match to {
+            Audience::Room(room) if !continued && hearing.is_open() => {
+                clients.in_room(relay.destinations, room, addressees)
+            }
+            _ => None,
+        };
+        let copies = if let Some(to) = in_room {
+            outbox.forward(to.iter().copied(), lane, relay.payload)?;
+            reached.fill(relay.destinations);
+            to.len()
+        } else {
+            // Only here: what is refused must not cost as much as what is relayed.
+            core::hint::black_box(clients.touch(relay.destinations));
+            let addressed = |id, listener: Listener<'_>| to.includes(id, listener);
+            let hears = |listener| hearing.hears(listener, peer);
+            forward(clients, outbox, &mut stats.skipped, (relay, lane), reached, addressed, hears)?
+        };
         stats.voice = stats.voice.saturating_add(u64::from(!continued));
         stats.voice_copies = stats.voice_copies.saturating_add(copies as u64);
         let watched = (state.flags.has(Flags::WATCHED) || *watch_all) && !continued;
@@ -238,15 +259,13 @@ impl Server {
             return Err(self.wrong_session(now, peer, text.session));
         }
         self.check_sender(now, peer, text.sender, sender)?;
-        let any = !self.settings.addressed_only;
-        let addressed = |id: ClientId, rooms: &[RoomId]| any || includes(text.recipient, id, rooms);
+        let to = if self.settings.addressed_only { Audience::from(text.recipient) } else { Audience::Any };
         let Some(state) = self.peers.get(peer) else { return Err(Violation::UnknownPeer) };
         let muted = state.flags.has(Flags::MUTE_TEXT);
         // As for voice: who writes the same again, to those who have had it, writes another text.
         let (what, deliveries) =
             (digest(relay.payload), &mut self.controls.get_mut(now, peer).text_deliveries);
-        let continued =
-            !muted && deliveries.is_continued(now, what, &self.clients, relay.destinations, addressed);
+        let continued = !muted && deliveries.is_continued(now, what, &self.clients, relay.destinations, to);
         if !continued {
             self.charge(now, peer, Kind::Text, 1);
             self.charge_bytes(now, peer, relay.payload.len());
@@ -258,11 +277,14 @@ impl Server {
         let Self { controls, clients, stats, outbox, .. } = self;
         let deliveries = &mut controls.get_mut(now, peer).text_deliveries;
         let Some(reached) = deliveries.reached(now, what, continued) else { return Ok(None) };
-        let copies = forward(clients, outbox, stats, (relay, Lane::Reliable), reached, addressed, |_| true)?;
+        let addressed = |id, listener: Listener<'_>| to.includes(id, listener);
+        let (frame, skipped) = ((relay, Lane::Reliable), &mut stats.skipped);
+        let copies = forward(clients, outbox, skipped, frame, reached, addressed, |_| true)?;
         stats.texts = stats.texts.saturating_add(u64::from(!continued));
         Ok((!continued).then_some(ServerEvent::Text { client: sender, text, copies }))
     }
 
+    #[inline]
     pub(super) fn check_sender(
         &self,
         now: Instant,
@@ -281,33 +303,72 @@ impl Server {
     }
 }
 
-/// Whether a recipient is this client, or a room among those that it listens to.
-#[inline]
-fn includes(recipient: Recipient, id: ClientId, rooms: &[RoomId]) -> bool {
-    match recipient {
-        Recipient::Player(player) => player == id,
-        Recipient::Room(room) => contains(rooms, room),
+/// Those among its destinations that a packet is addressed to.
+#[derive(Clone, Copy)]
+enum Audience<'a> {
+    /// All of them.
+    Any,
+    Room(RoomId),
+    Client(ClientId),
+    /// Those of any of these channels.
+    Channels(&'a [Channel]),
+}
+
+impl From<Recipient> for Audience<'_> {
+    #[inline]
+    fn from(recipient: Recipient) -> Self {
+        match recipient {
+            Recipient::Room(room) => Self::Room(room),
+            Recipient::Player(client) => Self::Client(client),
+        }
+    }
+}
+
+impl<'a> Audience<'a> {
+    #[inline]
+    fn of(settings: &ServerSettings, channels: &'a [Channel]) -> Self {
+        match channels {
+            _ if !settings.addressed_only => Self::Any,
+            [channel] => channel.recipient().into(),
+            channels => Self::Channels(channels),
+        }
+    }
+
+    /// Whether it is addressed to a client: to it, or to a room that it listens to.
+    fn includes(self, id: ClientId, listener: Listener<'_>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Room(room) => listener.listens_to(room),
+            Self::Client(client) => client == id,
+            Self::Channels(channels) => channels.iter().any(|channel| match channel.recipient() {
+                Recipient::Room(room) => listener.listens_to(room),
+                Recipient::Player(client) => client == id,
+            }),
+        }
     }
 }
 
 /// Queues the payload for those of its destinations that are wanted, not `reached` yet, and whose connection `hears` the sender. Returns how
 /// many there are, and counts the others: those that were not there, not addressed, named twice, or do not hear the sender.
-#[inline]
+///
+/// Not inlined: on its own, its loop has a register for each of its variables.
+#[inline(never)]
 fn forward(
     clients: &Clients,
     outbox: &mut Outbox,
-    stats: &mut ServerStats,
+    skipped: &mut u64,
     (relay, lane): (ServerRelay<'_>, Lane),
     reached: &mut Reached,
-    wanted: impl Fn(ClientId, &[RoomId]) -> bool,
+    wanted: impl Fn(ClientId, Listener<'_>) -> bool,
     hears: impl Fn(PeerId) -> bool,
 ) -> Result<usize, Full> {
-    let mut copies: usize = 0;
+    let before = outbox.len();
     let to = clients.once_each(relay.destinations, reached, wanted).filter(|to| hears(*to));
-    outbox.forward(to.inspect(|_| copies = copies.saturating_add(1)), lane, relay.payload)?;
+    outbox.forward(to, lane, relay.payload)?;
+    let copies = outbox.len().saturating_sub(before);
     if copies != relay.destinations.len() {
         let others = relay.destinations.iter().filter(|&&id| id != SERVER_ONLY).count();
-        stats.skipped = stats.skipped.saturating_add(others.saturating_sub(copies) as u64);
+        *skipped = skipped.saturating_add(others.saturating_sub(copies) as u64);
     }
     Ok(copies)
 }
