@@ -2,8 +2,7 @@ use crate::{Driver, Script};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use voxwire_core::testing::law_frame;
-use voxwire_core::testing::law_timers;
-use voxwire_core::{DialId, Input, Lane, List, Message, Output, PeerId, PeerIds, Session, Via};
+use voxwire_core::{DialId, Input, Lane, List, Message, Output, Session, Via};
 use voxwire_dissonance::{
     Channel, Client, ClientCommand, ClientId, ClientInfo, ClientSettings, ClientState, CodecSettings,
     DeltaClientState, HandshakeRequest, HandshakeResponse, Options, Packet, Profile, Recipient,
@@ -190,33 +189,27 @@ fn check(server: &Server) {
 
 fn client(mut script: Script<'_>) {
     let mut client = Client::new("a", ClientSettings::DEFAULT).expect("a short name");
-    let (mut ids, mut now) = (PeerIds::new(), crate::START);
+    let mut driver = Driver::default();
     let mut server = None;
-    let mut paths: Vec<PeerId> = Vec::new();
     while !script.is_empty() {
         let operation = script.byte();
-        let path = paths.get(usize::from(operation >> 6)).copied();
+        server = server.filter(|peer| driver.alive.contains(peer));
+        let mut paths = driver.alive.iter().copied().filter(|&peer| Some(peer) != server);
+        let path = paths.nth(usize::from(operation >> 6));
         let name = NAMES[usize::from(operation >> 5) % 4];
         let target = if operation & 16 == 0 { Target::Room(name) } else { Target::Player(name) };
         match operation % 16 {
             0 | 1 if server.is_none() => {
-                let peer = ids.mint().expect("a free slot");
-                let via = Via::Dialled(DialId::FIRST);
-                let _ = client.handle_input(now, Input::Opened { peer, via, from: None });
-                server = Some(peer);
+                let _ = driver.open(&mut client, Via::Dialled(DialId::FIRST), None);
+                server = driver.alive.last().copied();
             }
             2 => {
-                if let Some(peer) = server.take() {
-                    ids.retire(peer);
-                    let _ = client.handle_input(now, Input::Closed { peer });
+                if let Some(peer) = server {
+                    let _ = driver.close(&mut client, peer);
                 }
             }
-            3 => {
-                let peer = ids.mint().expect("a free slot");
-                let _ = client.handle_input(now, Input::Opened { peer, via: Via::Accepted, from: None });
-                paths.push(peer);
-            }
-            4 => now = now.saturating_add(Duration::from_millis(u64::from(script.byte()) * 20)),
+            3 => drop(driver.open(&mut client, Via::Accepted, None)),
+            4 => driver.pass(Duration::from_millis(u64::from(script.byte()) * 20)),
             5 => {
                 let command = match script.byte() % 6 {
                     0 => ClientCommand::Join { room: name },
@@ -226,46 +219,30 @@ fn client(mut script: Script<'_>) {
                     4 => ClientCommand::Text { to: target, text: name },
                     _ => ClientCommand::Reach { host: "example.org", port: 1 },
                 };
-                let _ = crate::command(&mut client, now, command);
+                let _ = driver.command(&mut client, command);
             }
             6 => {
                 let frame = script.bytes(usize::from(operation));
-                let _ = crate::command(&mut client, now, ClientCommand::Say { frame });
+                let _ = driver.command(&mut client, ClientCommand::Say { frame });
             }
             7 => {
                 if let Some(peer) = path {
-                    paths.retain(|&known| known != peer);
-                    ids.retire(peer);
-                    let _ = client.handle_input(now, Input::Closed { peer });
+                    let _ = driver.close(&mut client, peer);
                 }
             }
             8 => {
-                let _ = client.handle_input(now, Input::DialFailed(DialId::FIRST));
+                let _ = client.handle_input(driver.now, Input::DialFailed(DialId::FIRST));
             }
             _ => {
                 let bytes = packet(&mut script, if client.session() == 0 { 5 } else { client.session() });
                 let peer = if operation & 32 == 0 { server } else { path };
                 if let Some(peer) = peer {
-                    let _ =
-                        client.handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes: &bytes });
+                    let _ = driver.frame(&mut client, peer, Lane::Reliable, &bytes);
                 }
             }
         }
-        law_timers(&mut client, now, |_, _| {});
-        let mut done = 0;
-        for output in client.outputs() {
-            done += 1;
-            sent(output);
-            match output {
-                Output::Send { to, .. } => {
-                    assert!(Some(to) == server || paths.contains(&to), "a frame for nobody");
-                }
-                Output::Close { peer } if Some(peer) == server => server = None,
-                Output::Close { peer } => paths.retain(|&known| known != peer),
-                _ => {}
-            }
-        }
-        client.advance(done);
+        driver.timers(&mut client, |_, _| {});
+        driver.obey(&mut client, sent);
         for (room, listeners) in client.rooms() {
             assert!(!listeners.is_empty() && listeners.is_sorted(), "{room}");
             assert!(listeners.iter().all(|&id| client.name_of(id).is_some()), "{room}");

@@ -2,7 +2,7 @@ use crate::{Driver, Script};
 use core::time::Duration;
 use std::collections::BTreeMap;
 use voxwire_core::testing::law_timers;
-use voxwire_core::{DialId, Input, Instant, Lane, Message, Output, PeerId, PeerIds, Session, Via};
+use voxwire_core::{DialId, Input, Instant, Lane, Message, Output, PeerId, Session, Via};
 use voxwire_msgpack::{
     Client, ClientCommand, ClientMessage, ClientSettings, Code, Samples, Secret, Server, ServerCommand,
     ServerMessage, ServerSettings, Text, Ticket, Violation, Wire,
@@ -275,37 +275,31 @@ fn client(mut script: Script<'_>) {
         settings.reconnect = None;
     }
     let mut client = Client::new(settings);
-    let mut ids = PeerIds::new();
-    let (mut now, mut peer, mut dialling) = (crate::START, None, true);
+    let (mut driver, mut dialling) = (Driver::default(), true);
     let samples: Vec<i16> = (0..40).map(|n| n * 800 - 16_000).collect();
     while !script.is_empty() {
         let operation = script.byte();
-        match (operation % 8, peer) {
+        match (operation % 8, driver.alive.first().copied()) {
             (0, None) if dialling => {
-                let opened = ids.mint().expect("a free slot");
-                (peer, dialling) = (Some(opened), false);
-                let via = Via::Dialled(DialId::FIRST);
-                let _ = client.handle_input(now, Input::Opened { peer: opened, via, from: None });
+                dialling = false;
+                let _ = driver.open(&mut client, Via::Dialled(DialId::FIRST), None);
             }
             (1, None) if dialling => {
                 dialling = false;
-                let _ = client.handle_input(now, Input::DialFailed(DialId::FIRST));
+                let _ = client.handle_input(driver.now, Input::DialFailed(DialId::FIRST));
             }
             (2, Some(lost)) if operation & 32 == 0 => {
-                peer = None;
-                ids.retire(lost);
-                let _ = client.handle_input(now, Input::Closed { peer: lost });
+                driver.close(&mut client, lost).expect("the server that there is can go");
             }
-            (3, _) => now = now.saturating_add(Duration::from_millis(u64::from(script.byte()) * 200)),
+            (3, _) => driver.pass(Duration::from_millis(u64::from(script.byte()) * 200)),
             (4, Some(peer)) => {
                 let len = usize::from(script.byte());
-                let bytes = script.bytes(len);
-                let _ = client.handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes });
+                let _ = driver.frame(&mut client, peer, Lane::Reliable, script.bytes(len));
             }
             (5 | 6, Some(peer)) => {
                 let mut bytes = Vec::new();
                 from_server(&mut script, &samples).encode(&Wire::SERVER, &mut bytes).expect("small");
-                let _ = client.handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes: &bytes });
+                let _ = driver.frame(&mut client, peer, Lane::Reliable, &bytes);
             }
             _ => {
                 let choice = script.byte();
@@ -321,31 +315,28 @@ fn client(mut script: Script<'_>) {
                     8 => ClientCommand::LeaveCall,
                     _ => ClientCommand::Say { samples: samples[..].into() },
                 };
-                let _ = crate::command(&mut client, now, command);
+                let _ = driver.command(&mut client, command);
             }
         }
-        timers(&mut client, now);
-        let mut done = 0;
-        for output in client.outputs() {
-            done += 1;
-            match output {
-                Output::Send { to, frame, .. } => {
-                    assert_eq!(Some(to), peer, "to the server that there is");
-                    ClientMessage::decode(frame, &Wire::SERVER).expect("a message");
-                }
-                Output::Dial { .. } => {
-                    assert!(!dialling && peer.is_none(), "one connection at a time");
-                    dialling = true;
-                }
-                _ => {}
+        driver.timers(&mut client, |_, _| {});
+        let mut dials = 0;
+        driver.obey(&mut client, |output| match output {
+            Output::Send { frame, .. } => {
+                ClientMessage::decode(frame, &Wire::SERVER).expect("a message");
             }
-        }
-        client.advance(done);
-        assert!(client.in_work() <= 6 && client.is_connected() == peer.is_some());
+            Output::Dial { .. } => dials += 1,
+            _ => {}
+        });
+        assert!(dials + usize::from(dialling) + driver.alive.len() <= 1, "one connection at a time");
+        dialling |= dials > 0;
+        assert!(client.in_work() <= 6 && client.is_connected() != driver.alive.is_empty());
         assert!(client.call().is_none() || client.name().is_some());
     }
-    client.shutdown(now);
-    timers(&mut client, now.saturating_add(Duration::from_secs(100)));
+    client.shutdown(driver.now);
+    driver.pass(Duration::from_secs(100));
+    driver.timers(&mut client, |_, _| {});
+    driver.obey(&mut client, |_| {});
+    assert!(driver.alive.is_empty(), "the server is left");
     assert!(!client.is_connected() && client.in_work() == 0);
     assert!(client.poll_timeout().is_none(), "nothing waits for ever");
 }
