@@ -169,6 +169,11 @@ fn server(mut script: Script<'_>) {
         }
         assert!(server.relays() <= 3 && server.logged_in() <= 6);
     }
+    server_ends(server, calls);
+}
+
+/// The calls end, and the server.
+fn server_ends(mut server: Server, mut calls: Calls) {
     calls.obey(&mut server);
     // The server knows the peers that are there, and no others.
     assert_eq!(server.peers(), calls.driver.alive.len());

@@ -132,6 +132,26 @@ fn pass(driver: &mut Driver, script: &mut Script<'_>) {
     driver.pass(Duration::from_millis(millis[usize::from(script.byte()) % millis.len()]));
 }
 
+/// Hands an input to the server, and checks the state that its event tells of.
+fn server_input(sources: &mut Sources, server: &mut Server, operation: u8, script: &mut Script<'_>) {
+    let mut scratch = Vec::new();
+    let active: Vec<PeerId> =
+        server.clients().filter(|(_, _, io)| *io == IoState::Active).map(|(peer, ..)| peer).collect();
+    match sources.hand_in(server, operation, script, &mut scratch, true) {
+        Some(ServerEvent::Audio { client, audio }) => {
+            assert!(active.contains(&client) && audio.stream < 1, "audio in no forbidden state");
+        }
+        Some(ServerEvent::StartIo { client }) => {
+            assert_eq!(server.state(client), Some(IoState::StartPending));
+        }
+        Some(ServerEvent::StopIo { client }) => {
+            assert_eq!(server.state(client), Some(IoState::StopPending));
+        }
+        Some(ServerEvent::Gone { client, .. }) => assert_eq!(server.state(client), None),
+        _ => {}
+    }
+}
+
 fn server(mut script: Script<'_>) {
     let choice = script.byte();
     let formats = [Format::STANDARD; 2];
@@ -155,22 +175,7 @@ fn server(mut script: Script<'_>) {
     while !script.is_empty() {
         let operation = script.byte();
         if operation % 8 < 6 {
-            let mut scratch = Vec::new();
-            let active: Vec<PeerId> =
-                server.clients().filter(|(_, _, io)| *io == IoState::Active).map(|(peer, ..)| peer).collect();
-            match sources.hand_in(&mut server, operation, &mut script, &mut scratch, true) {
-                Some(ServerEvent::Audio { client, audio }) => {
-                    assert!(active.contains(&client) && audio.stream < 1, "audio in no forbidden state");
-                }
-                Some(ServerEvent::StartIo { client }) => {
-                    assert_eq!(server.state(client), Some(IoState::StartPending));
-                }
-                Some(ServerEvent::StopIo { client }) => {
-                    assert_eq!(server.state(client), Some(IoState::StopPending));
-                }
-                Some(ServerEvent::Gone { client, .. }) => assert_eq!(server.state(client), None),
-                _ => {}
-            }
+            server_input(&mut sources, &mut server, operation, &mut script);
         } else if operation % 8 == 6 {
             pass(&mut sources.driver, &mut script);
         } else {
@@ -203,6 +208,11 @@ fn server(mut script: Script<'_>) {
         }
         assert!(server.clients().count() <= 3);
     }
+    server_ends(server, sources, check);
+}
+
+/// The offers were within their budget, and all clients are given up.
+fn server_ends(mut server: Server, mut sources: Sources, check: impl Fn(&Server, Option<ServerEvent<'_>>)) {
     sources.obey(&mut server, true);
     // The budget: twenty at once and twenty a second.
     let seconds = sources.driver.now.saturating_duration_since(crate::START).as_secs();
@@ -228,6 +238,27 @@ fn settle<S: Session>(
     }
 }
 
+/// Hands an input to the client, and checks the state that its event tells of.
+fn client_input(sources: &mut Sources, client: &mut Client, operation: u8, script: &mut Script<'_>) {
+    let mut scratch = Vec::new();
+    let active: Vec<PeerId> =
+        client.servers().filter(|(_, _, io)| *io == Some(IoState::Active)).map(|(peer, ..)| peer).collect();
+    match sources.hand_in(client, operation, script, &mut scratch, false) {
+        Some(ClientEvent::Audio { server, audio }) => {
+            let inputs = client.formats(server).map_or(0, |(inputs, _)| inputs.len());
+            assert!(active.contains(&server) && (audio.stream as usize) < inputs);
+        }
+        Some(ClientEvent::Started { server } | ClientEvent::StopRefused { server }) => {
+            assert_eq!(client.state(server), Some(IoState::Active));
+        }
+        Some(ClientEvent::Stopped { server } | ClientEvent::StartRefused { server }) => {
+            assert_eq!(client.state(server), Some(IoState::Inactive));
+        }
+        Some(ClientEvent::Lost { server, .. }) => assert!(client.formats(server).is_none()),
+        _ => {}
+    }
+}
+
 fn client(mut script: Script<'_>) {
     let choice = script.byte();
     let mut settings = ClientSettings { max_candidates: 3, max_servers: 2, ..ClientSettings::DEFAULT };
@@ -244,26 +275,7 @@ fn client(mut script: Script<'_>) {
     while !script.is_empty() {
         let operation = script.byte();
         if operation % 8 < 6 {
-            let mut scratch = Vec::new();
-            let active: Vec<PeerId> = client
-                .servers()
-                .filter(|(_, _, io)| *io == Some(IoState::Active))
-                .map(|(peer, ..)| peer)
-                .collect();
-            match sources.hand_in(&mut client, operation, &mut script, &mut scratch, false) {
-                Some(ClientEvent::Audio { server, audio }) => {
-                    let inputs = client.formats(server).map_or(0, |(inputs, _)| inputs.len());
-                    assert!(active.contains(&server) && (audio.stream as usize) < inputs);
-                }
-                Some(ClientEvent::Started { server } | ClientEvent::StopRefused { server }) => {
-                    assert_eq!(client.state(server), Some(IoState::Active));
-                }
-                Some(ClientEvent::Stopped { server } | ClientEvent::StartRefused { server }) => {
-                    assert_eq!(client.state(server), Some(IoState::Inactive));
-                }
-                Some(ClientEvent::Lost { server, .. }) => assert!(client.formats(server).is_none()),
-                _ => {}
-            }
+            client_input(&mut sources, &mut client, operation, &mut script);
         } else if operation % 8 == 6 {
             pass(&mut sources.driver, &mut script);
         } else {

@@ -66,6 +66,32 @@ fn packet<'a>(script: &mut Script<'a>) -> Packet<'a> {
     }
 }
 
+fn server_command(script: &mut Script<'_>, peer: PeerId, name: &'static str) -> ServerCommand<'static> {
+    match script.byte() % 8 {
+        0 => ServerCommand::Admit { peer, proven: false },
+        1 => ServerCommand::Admit { peer, proven: true },
+        2 => ServerCommand::Reject { peer, reason: "no" },
+        3 => ServerCommand::Introduce { peer, name, reachable: true, order: None },
+        4 => ServerCommand::Block { callee: "a", caller: name },
+        5 => ServerCommand::Unblock { callee: "a", caller: name },
+        6 => ServerCommand::EndCall { peer, reason: "over" },
+        _ => ServerCommand::Kick { peer, reason: "out" },
+    }
+}
+
+fn client_command<'a>(script: &mut Script<'a>, order: ByteOrder) -> ClientCommand<'a> {
+    let parameters = parameters(script);
+    match script.byte() % 8 {
+        0 => ClientCommand::Register { name: "a", secret: None, preferred: parameters, samples: order },
+        1 => ClientCommand::Call { user: b"b", parameters, optional: b"" },
+        2 | 3 => ClientCommand::Accept { optional: b"" },
+        4 => ClientCommand::Counter { parameters, optional: b"" },
+        5 => ClientCommand::Close { optional: b"" },
+        6 => ClientCommand::Drop { optional: b"" },
+        _ => ClientCommand::Say { samples: script.bytes(8) },
+    }
+}
+
 fn server(mut script: Script<'_>) {
     let mut settings =
         ServerSettings { ask: script.byte() % 2 == 1, max_blocked: 2, ..ServerSettings::DEFAULT };
@@ -90,17 +116,7 @@ fn server(mut script: Script<'_>) {
             }
             (5, Some(peer)) => {
                 let name = ["a", "b", "c", "door"][usize::from(operation >> 6)];
-                let command = match script.byte() % 8 {
-                    0 => ServerCommand::Admit { peer, proven: false },
-                    1 => ServerCommand::Admit { peer, proven: true },
-                    2 => ServerCommand::Reject { peer, reason: "no" },
-                    3 => ServerCommand::Introduce { peer, name, reachable: true, order: None },
-                    4 => ServerCommand::Block { callee: "a", caller: name },
-                    5 => ServerCommand::Unblock { callee: "a", caller: name },
-                    6 => ServerCommand::EndCall { peer, reason: "over" },
-                    _ => ServerCommand::Kick { peer, reason: "out" },
-                };
-                let _ = driver.command(&mut server, command);
+                let _ = driver.command(&mut server, server_command(&mut script, peer, name));
             }
             (6, _) => driver.drains = !driver.drains,
             (7, None) => server.shutdown(driver.now),
@@ -162,21 +178,7 @@ fn client(mut script: Script<'_>) {
                 }
             }
             _ => {
-                let parameters = parameters(&mut script);
-                let command = match script.byte() % 8 {
-                    0 => ClientCommand::Register {
-                        name: "a",
-                        secret: None,
-                        preferred: parameters,
-                        samples: order,
-                    },
-                    1 => ClientCommand::Call { user: b"b", parameters, optional: b"" },
-                    2 | 3 => ClientCommand::Accept { optional: b"" },
-                    4 => ClientCommand::Counter { parameters, optional: b"" },
-                    5 => ClientCommand::Close { optional: b"" },
-                    6 => ClientCommand::Drop { optional: b"" },
-                    _ => ClientCommand::Say { samples: script.bytes(8) },
-                };
+                let command = client_command(&mut script, order);
                 let before = client.state();
                 if crate::command(&mut client, now, command).is_err() {
                     assert_eq!(client.state(), before, "a refusal changes nothing");
