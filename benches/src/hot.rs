@@ -1,6 +1,6 @@
-//! The ten operations that voice goes through most: each is what a program does once for a packet.
+//! The operations that voice goes through most: each is what a program does once for a packet.
 
-use crate::{encoded, hall, payloads, room, rotate, studio, talking};
+use crate::{UNLIMITED, encoded, hall, line, payloads, room, rotate, studio, talking};
 use core::hint::black_box;
 use voxwire_core::{Input, Instant, Lane, Message, PeerId, Session};
 use voxwire_voicelink::{ByteOrder, Packet};
@@ -12,7 +12,7 @@ pub const PACKETS: u32 = 640;
 pub type Operation = (&'static str, fn() -> Box<dyn FnMut()>);
 
 /// All of them, in the order of the table.
-pub const OPERATIONS: [Operation; 10] = [
+pub const OPERATIONS: [Operation; 14] = [
     ("decode voicelink Data, 60 B", decode_voicelink),
     ("encode voicelink Data, 60 B", encode_voicelink),
     ("decode Dissonance voice, 60 B", decode_dissonance),
@@ -22,7 +22,11 @@ pub const OPERATIONS: [Operation; 10] = [
     ("decode msgpack call_data, 960 samples", decode_msgpack),
     ("encode msgpack call_data, 960 samples", encode_msgpack),
     ("relay voicelink Data in the session, 320 B", relay_voicelink),
-    ("relay Dissonance voice in the session to 9, 80 B", relay_dissonance),
+    ("relay Dissonance voice in the session to 1, 80 B", || relay_dissonance(2)),
+    ("relay Dissonance voice in the session to 9, 80 B", || relay_dissonance(10)),
+    ("relay Dissonance voice in the session to 50, 80 B", || relay_dissonance(51)),
+    ("relay opcode VoiceData in the session, 250 B", relay_opcode),
+    ("play syfala audio in the session, 256 B", play_syfala),
 ];
 
 /// Runs an operation for `PACKETS` packets. The gate counts the instructions within this function alone.
@@ -155,18 +159,46 @@ fn relay_voicelink() -> Box<dyn FnMut()> {
     let (mut server, peers) = talking(1, [ByteOrder::BigEndian; 2]);
     let frame = |payload: &Vec<u8>| encoded(&Packet::Data(payload), ByteOrder::BigEndian);
     let mut next = next(payloads(320).iter().map(frame).collect());
-    let mut turn = peers.into_iter().cycle();
-    Box::new(move || relay(&mut server, turn.next().unwrap(), Lane::Reliable, next()))
+    let mut turn = 0;
+    Box::new(move || {
+        turn ^= 1;
+        relay(&mut server, peers[turn], Lane::Reliable, next());
+    })
 }
 
-fn relay_dissonance() -> Box<dyn FnMut()> {
-    let (mut server, peers) = hall::hall(10, 10);
+/// Each of `clients` in one room speaks in turn, with a payload that is never the one of its last frame.
+fn relay_dissonance(clients: usize) -> Box<dyn FnMut()> {
+    let (mut server, peers) = hall::hall(clients, clients);
     let payloads = payloads(80);
-    let frames = (0..64).map(|n| hall::voice(server.session(), n % 10, 10, &payloads[n])).collect();
-    let (mut next, mut at) = (next(frames), 0_usize);
+    let frames: Vec<(PeerId, Vec<u8>)> = (0..64)
+        .map(|n| (peers[n % clients], hall::voice(server.session(), n % clients, clients, &payloads[n])))
+        .collect();
+    let mut next = next(frames);
     Box::new(move || {
-        // The frame of index 1 comes first.
-        at = (at + 1) % 64;
-        relay(&mut server, peers[at % 10], Lane::Droppable, next());
+        let (peer, frame) = next();
+        relay(&mut server, *peer, Lane::Droppable, frame);
+    })
+}
+
+fn relay_opcode() -> Box<dyn FnMut()> {
+    let (mut server, sides) = line::carried(UNLIMITED);
+    let frame = |payload: &Vec<u8>| line::encoded(&voxwire_opcode::Packet::VoiceData(payload));
+    let mut next = next(payloads(250).iter().map(frame).collect());
+    let mut turn = 0;
+    Box::new(move || {
+        turn ^= 1;
+        relay(&mut server, sides[turn], Lane::Reliable, next());
+    })
+}
+
+fn play_syfala() -> Box<dyn FnMut()> {
+    use voxwire_syfala::{Format, ServerCommand};
+    let mut server = studio::server(&[Format::STANDARD]);
+    let mut next = next(payloads(256));
+    Box::new(move || {
+        let command = ServerCommand::Play { client: studio::PEER, stream: 0, samples: black_box(next()) };
+        assert!(server.handle_command(Instant::ZERO, command).is_ok());
+        let done = server.outputs().map(black_box).count();
+        server.advance(done);
     })
 }

@@ -1,4 +1,4 @@
-//! Counts the instructions of the ten operations of [`voxwire_benches::hot`] with callgrind, against `benches/instructions.toml`: more
+//! Counts the instructions of the operations of [`voxwire_benches::hot`] with callgrind, against `benches/instructions.toml`: more
 //! than 2 % above it fails. The counts hold for one compiler, one C library and one kind of registers; for others nothing is compared.
 //!
 //! `cargo run --release -p voxwire-benches --bin voxwire-gate`, and with `-- --write` to write the table.
