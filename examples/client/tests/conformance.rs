@@ -26,8 +26,11 @@ fn report(protocol: &str, role: &str, listen: SocketAddr, server: &str, argument
         "--",
     ];
     // The environment of the program is that of the test: the password comes from env(1).
+    // It writes what it hears into the folder that it runs in.
     let client = [
         "env",
+        "-C",
+        env!("CARGO_TARGET_TMPDIR"),
         "VOXWIRE_PASSWORD=geheim",
         env!("CARGO_BIN_EXE_voxwire-client"),
         "--server",

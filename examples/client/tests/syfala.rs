@@ -8,6 +8,7 @@ use kit::{Client, Server, temporary};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use voxwire_audio::{Clip, SPEECH, SampleFormat, compare, load, read, resample, save_wav};
 use voxwire_server::{Protocol, Syfala, SyfalaSound};
 
@@ -38,6 +39,12 @@ fn client(server: SocketAddr, arguments: &str) -> Command {
 }
 
 /// A device of its own process, and where it is.
+/// One test at a time: a device that does not get a processor for 600 ms is taken for gone.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn serve(arguments: &str) -> (Client, SocketAddr) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_voxwire-client"));
     command.args(["--json", "syfala", "serve"]).args(arguments.split_whitespace());
@@ -61,6 +68,7 @@ fn likeness(said: &Clip, heard: &Path) -> voxwire_audio::Comparison {
 
 #[test]
 fn s_05_c_08_discover_shows_what_answers_a_broadcast() {
+    let _alone = alone();
     let server = Server::with(Protocol::SYFALA, |config| {
         (config.of_mut::<Syfala>().inputs, config.of_mut::<Syfala>().channels) = (2, 8)
     });
@@ -92,6 +100,7 @@ fn s_05_c_08_discover_shows_what_answers_a_broadcast() {
 
 #[test]
 fn s_08_s_09_c_14_an_echo_comes_back_sample_by_sample() {
+    let _alone = alone();
     let (clip, said) = speech("s08-said.wav");
     let server = server(SyfalaSound::Echo);
     let heard = temporary("s08-heard.wav");
@@ -112,6 +121,7 @@ fn s_08_s_09_c_14_an_echo_comes_back_sample_by_sample() {
 
 #[test]
 fn s_10_c_14_each_hears_the_others_mixed_and_nobody_himself() {
+    let _alone = alone();
     let (clip, said) = speech("s10-said.wav");
     let server = server(SyfalaSound::Mix);
     let (bobs, carols) = (temporary("s10-bob.wav"), temporary("s10-carol.wav"));
@@ -146,6 +156,7 @@ fn s_10_c_14_each_hears_the_others_mixed_and_nobody_himself() {
 
 #[test]
 fn s_03_s_08_a_device_of_every_sample_type_plays_and_records() {
+    let _alone = alone();
     let tone = Clip::tone(8000, 2, 500.0, 0.5);
     let (file, mine) = (temporary("s03-device.wav"), temporary("s03-mine.wav"));
     save_wav(&file, &tone, SampleFormat::I16).unwrap();
@@ -181,6 +192,7 @@ fn s_03_s_08_a_device_of_every_sample_type_plays_and_records() {
 
 #[test]
 fn s_06_s_07_c_08_what_cannot_be_served_is_refused_and_a_device_that_goes_is_noticed() {
+    let _alone = alone();
     let (device, address) = serve("--inputs 0 --outputs 1");
     for (arguments, reason) in [
         ("stream --record-as call --record nothing.wav", "the device has 0 inputs"),
@@ -214,6 +226,7 @@ fn s_06_s_07_c_08_what_cannot_be_served_is_refused_and_a_device_that_goes_is_not
 /// F-31: audio goes on when the device is back, and what is recorded goes on in the same file.
 #[test]
 fn f_31_a_stream_outlasts_a_device_that_restarts() {
+    let _alone = alone();
     let (mut device, address) = serve("--echo");
     let heard = temporary("f31-heard.wav");
     let arguments = format!("stream --play tone --record-as call --record {}", heard.display());
@@ -243,6 +256,7 @@ fn f_31_a_stream_outlasts_a_device_that_restarts() {
 /// F-89: outputs of different rates, each at its own.
 #[test]
 fn f_89_outputs_may_differ_in_rate() {
+    let _alone = alone();
     use std::sync::{Arc, Mutex};
     use voxwire_core::{Handler, Instant, Session as _};
     use voxwire_syfala::{IoResult, SampleType, ServerCommand, ServerEvent, ServerSettings};
@@ -288,6 +302,7 @@ fn f_89_outputs_may_differ_in_rate() {
 
 #[test]
 fn s_08_what_a_client_has_said_is_used_up_before_the_device_says_that_it_has_stopped() {
+    let _alone = alone();
     let (clip, said) = speech("s08-end-said.wav");
     let heard = temporary("s08-end-heard.wav");
     let (device, address) = serve(&format!("--latency 1500 --record-as call --record {}", heard.display()));
@@ -306,6 +321,7 @@ fn s_08_what_a_client_has_said_is_used_up_before_the_device_says_that_it_has_sto
 /// S-08: what clients have said when a device is ended is in its recording, though it was not its turn yet.
 #[test]
 fn s_08_what_is_in_store_is_recorded_when_a_device_is_ended() {
+    let _alone = alone();
     let (clip, said) = speech("s08-store-said.wav");
     let heard = temporary("s08-store-heard.wav");
     let (device, address) = serve(&format!("--latency 3000 --record-as call --record {}", heard.display()));
@@ -344,6 +360,7 @@ fn c_08_usage_errors_say_what_is_expected() {
 #[cfg(target_os = "linux")]
 #[test]
 fn f_81_a_device_serves_clients_while_its_recording_is_not_taken() {
+    let _alone = alone();
     let pipe = temporary("device-pipe.wav");
     let _ = std::fs::remove_file(&pipe);
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
