@@ -46,7 +46,7 @@ use voxwire_server::logging;
 #[derive(Debug, Parser)]
 #[command(name = "voxwire-client", version)]
 struct Flags {
-    /// Server as HOST[:PORT] [default: loopback, and the protocol's own port]. Without it, syfala's `discover` and `stream` ask on all
+    /// Server as `HOST[:PORT]`. Default: loopback, and the port of the protocol. Without it, syfala's `discover` and `stream` ask on all
     /// networks of this machine.
     #[arg(long, global = true, value_name = "ADDR")]
     server: Option<String>,
