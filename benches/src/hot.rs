@@ -12,7 +12,7 @@ pub const PACKETS: u32 = 640;
 pub type Operation = (&'static str, fn() -> Box<dyn FnMut()>);
 
 /// All of them, in the order of the table.
-pub const OPERATIONS: [Operation; 14] = [
+pub const OPERATIONS: [Operation; 15] = [
     ("decode voicelink Data, 60 B", decode_voicelink),
     ("encode voicelink Data, 60 B", encode_voicelink),
     ("decode Dissonance voice, 60 B", decode_dissonance),
@@ -26,6 +26,7 @@ pub const OPERATIONS: [Operation; 14] = [
     ("relay Dissonance voice in the session to 9, 80 B", || relay_dissonance(10)),
     ("relay Dissonance voice in the session to 50, 80 B", || relay_dissonance(51)),
     ("relay opcode VoiceData in the session, 250 B", relay_opcode),
+    ("receive syfala audio in the session, 256 B", receive_syfala),
     ("play syfala audio in the session, 256 B", play_syfala),
 ];
 
@@ -188,6 +189,19 @@ fn relay_opcode() -> Box<dyn FnMut()> {
     Box::new(move || {
         turn ^= 1;
         relay(&mut server, sides[turn], Lane::Reliable, next());
+    })
+}
+
+fn receive_syfala() -> Box<dyn FnMut()> {
+    use voxwire_syfala::{Audio, ClientMessage, Format};
+    let mut server = studio::server(&[Format::STANDARD]);
+    let audio = |(payload, n): (&Vec<u8>, u64)| {
+        studio::encoded(&ClientMessage::Audio(Audio::new(0, n * 256, payload)))
+    };
+    let mut next = next(payloads(256).iter().zip(0..).map(audio).collect());
+    Box::new(move || {
+        let input = Input::Frame { peer: studio::PEER, lane: Lane::Droppable, bytes: black_box(next()) };
+        assert!(server.handle_input(Instant::ZERO, input).is_ok());
     })
 }
 

@@ -402,7 +402,7 @@ impl Session for Server {
             Input::Frame { peer, bytes, .. } => {
                 self.outbox.check_capacity(64, 4)?;
                 let message = ClientMessage::decode(bytes, &self.wire)?;
-                if message == ClientMessage::Discovery && says_more(bytes) {
+                if matches!(message, ClientMessage::Discovery) && says_more(bytes) {
                     return Err(Violation::NotAClient);
                 }
                 self.receive(now, peer, message)
