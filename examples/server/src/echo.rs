@@ -4,7 +4,6 @@
 use crate::Error;
 use crate::config::Config;
 use crate::figure::Figure;
-use crate::logging::LogEvents;
 use crate::memory::Part;
 use crate::protocols::{Hosted, NoFlags, Protocol, Section};
 use crate::service::{HubService, Ports, Service, hub_settings};
@@ -48,7 +47,7 @@ impl Section for Echo {
         let server = Server::new(ServerSettings { max_peers: config.connections, ..ServerSettings::DEFAULT });
         let listeners = vec![ports.lanes(Self::NAME, self.port)?];
         let (protocol, hub) = (Protocol::of::<Self>(), hub_settings(config, Protocol::of::<Self>()));
-        Ok(Box::new(HubService::spawn(protocol, listeners, server, LogEvents, hub, figures)?))
+        Ok(Box::new(HubService::spawn(protocol, listeners, server, (), hub, figures)?))
     }
 }
 

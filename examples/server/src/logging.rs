@@ -262,18 +262,27 @@ impl Visit for EscapedFields<'_> {
     }
 }
 
-/// The handler of a protocol whose events have only to be logged.
+/// A protocol's handler. What clients must not send is logged.
 #[derive(Debug)]
-#[allow(dead_code, reason = "of which none may be built in")]
-pub(crate) struct LogEvents;
+pub(crate) struct LogViolations<H> {
+    protocol: &'static str,
+    inner: H,
+}
 
-impl<S: Session> Handler<S> for LogEvents {
-    fn on_event(&mut self, _session: &mut S, _now: Instant, event: S::Event<'_>) {
-        tracing::debug!(event = %EventName(&event));
+impl<H> LogViolations<H> {
+    pub(crate) const fn new(protocol: &'static str, inner: H) -> Self {
+        Self { protocol, inner }
+    }
+}
+
+impl<S: Session, H: Handler<S>> Handler<S> for LogViolations<H> {
+    fn on_event(&mut self, session: &mut S, now: Instant, event: S::Event<'_>) {
+        self.inner.on_event(session, now, event);
     }
 
-    fn on_violation(&mut self, _now: Instant, peer: PeerId, violation: S::Violation) {
-        tracing::debug!(%peer, %violation, "ignored");
+    fn on_violation(&mut self, now: Instant, peer: PeerId, violation: S::Violation) {
+        tracing::debug!(protocol = self.protocol, %peer, %violation, "ignored");
+        self.inner.on_violation(now, peer, violation);
     }
 }
 

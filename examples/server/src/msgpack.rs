@@ -18,7 +18,7 @@ use crate::Error;
 use crate::config::{Config, Profile};
 use crate::control::{Control, Controlled, Moderator};
 use crate::figure::Figure;
-use crate::logging::{Address, EventName, peer_span};
+use crate::logging::{Address, EventName, LogViolations, peer_span};
 use crate::names::Who;
 use crate::protocols::{Hosted as _, Protocol};
 use crate::refusals::{Refusals, Rule};
@@ -92,7 +92,9 @@ fn start(
         max_queued: 64 << 20,
         ..hub_settings(config, Protocol::MSGPACK)
     };
-    let hub = Hub::spawn(vec![listener], server, Controlled::new(registrar, Msgpack::NAME, control), hub)?;
+    let handler = Controlled::new(registrar, Msgpack::NAME, control);
+    let handler = LogViolations::new(Msgpack::NAME, handler);
+    let hub = Hub::spawn(vec![listener], server, handler, hub)?;
     let hosted = Hosted { hub: hub.clone(), storage, shared: shared.clone() };
     let _ = shared.hub.set(hub);
     Ok(hosted)

@@ -4,6 +4,7 @@ use crate::certificate::Certificates;
 use crate::config::{Config, Wanted};
 use crate::control::{self, Control, Moderator, Socket, SocketFile};
 use crate::figure::Figure;
+use crate::logging::LogViolations;
 use crate::protocols::Protocol;
 use crate::refusals::Refusals;
 use crate::status::Exchanges;
@@ -90,6 +91,7 @@ impl<S: Session<Framing: Send> + Send + 'static> HubService<S> {
         settings: HubSettings,
         figures: fn(&S) -> Vec<Figure>,
     ) -> Result<Self, Error> {
+        let handler = LogViolations::new(protocol.name(), handler);
         let hub = Hub::spawn(listeners, session, handler, settings)?;
         Ok(Self { protocol: protocol.name(), hub, moderator: None, figures, refusals: None })
     }

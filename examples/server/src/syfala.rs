@@ -9,7 +9,7 @@ use crate::Error;
 use crate::config::Config;
 use crate::control::{Control, Controlled, Moderator};
 use crate::figure::Figure;
-use crate::logging::{Address, EventName, peer_span};
+use crate::logging::{Address, EventName, LogViolations, peer_span};
 use crate::protocols::{Hosted as _, Protocol};
 use crate::service::{Ports, Service, for_goodbyes, hub_settings};
 use core::fmt;
@@ -195,6 +195,7 @@ impl SoftDevice {
         let wake = Arc::new(Notify::new());
         let handler = DeviceHandler { device: device.clone(), wake: wake.clone(), listening };
         let handler = Controlled::new(handler, Syfala::NAME, control);
+        let handler = LogViolations::new(Syfala::NAME, handler);
         // As many as the widest streams with the shortest buffers take.
         let datagrams = Rate { per_second: 200_000, burst: 200_000 };
         let hub = Hub::spawn(vec![listener], server, handler, HubSettings { datagrams, ..hub })?;

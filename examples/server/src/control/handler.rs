@@ -1,10 +1,10 @@
-//! A protocol's handler, with control and the log of violations behind it.
+//! A protocol's handler, with control behind it.
 
 use super::Control;
 use std::sync::Arc;
 use voxwire_core::{Handler, Instant, MemberChange, Moderation, PeerId};
 
-/// A handler whose clients are under control. It logs what they must not send.
+/// A handler whose clients are under control.
 #[derive(Debug)]
 pub(crate) struct Controlled<H> {
     inner: H,
@@ -33,7 +33,7 @@ impl<S: Moderation, H: Handler<S>> Handler<S> for Controlled<H> {
         }
     }
 
-    fn on_violation(&mut self, _now: Instant, peer: PeerId, violation: S::Violation) {
-        tracing::debug!(protocol = self.protocol, %peer, %violation, "ignored");
+    fn on_violation(&mut self, now: Instant, peer: PeerId, violation: S::Violation) {
+        self.inner.on_violation(now, peer, violation);
     }
 }
