@@ -144,7 +144,7 @@ impl Control {
         self.tell("draining", fields([("by", by.into())]));
     }
 
-    /// No event follows: waits until streams and webhooks have the newest.
+    /// Waits until streams and webhooks have the newest event, which is their last one.
     pub(crate) async fn finish_events(&self) {
         self.events.finish().await;
     }

@@ -4,7 +4,7 @@ use std::fs::{DirBuilder, File};
 use std::io;
 use std::path::Path;
 
-/// Makes a folder that no other process on this machine can look into, unless it is there.
+/// Makes a folder that no other user can look into. One that is there keeps its mode.
 pub(crate) fn create_folder(folder: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
@@ -16,8 +16,8 @@ pub(crate) fn create_folder(folder: &Path) -> io::Result<()> {
     builder.create(folder)
 }
 
-/// Opens a file for writing, or makes one that no other process on this machine can read: it may hold passwords' hashes. What SQLite puts
-/// beside it is as private. What is in it stays.
+/// Opens a file for writing, or makes one that no other user can read: it may hold passwords' hashes. What SQLite puts beside it is as private.
+/// A file that is there keeps its contents and its mode.
 pub(crate) fn open_private(path: &Path, follow: bool) -> io::Result<File> {
     let mut options = File::options();
     options.append(true).create(true);

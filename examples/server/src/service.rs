@@ -374,7 +374,8 @@ impl Running {
     }
 
     /// Says goodbye to every client, and writes what has to be kept: all protocols at the same time, and all of it within `deadline`.
-    /// Answers by HTTP and events are sent to their end, for a second at most. Clients that do not take their goodbye by then are cut off. Returns `false` if something that had to be written was not.
+    /// Clients that do not take their goodbye by then are cut off. Answers by HTTP and events are sent to their end, for one second at most.
+    /// Returns `false` if something that had to be written was not.
     pub async fn drain(self, deadline: Duration) -> bool {
         let end = Instant::now() + deadline;
         self.readiness.draining.store(true, Relaxed);
@@ -405,10 +406,12 @@ impl Running {
             finished &= task.await.unwrap_or(false);
         }
         let told = async {
+            // A request may still cause events. One that does not take its answer may not keep events from others.
+            let _ = tokio::time::timeout(LAST_ANSWERS / 2, self.exchanges.finish_short()).await;
             if let Some(control) = &self.control {
                 control.finish_events().await;
             }
-            self.exchanges.finish().await;
+            tokio::join!(self.exchanges.finish_short(), self.exchanges.finish_lasting());
         };
         let rest = end.saturating_duration_since(Instant::now());
         let _ = tokio::time::timeout(rest.min(LAST_ANSWERS), told).await;

@@ -36,7 +36,7 @@ pub(super) struct Events {
 struct Newest {
     /// The number of the newest event.
     id: u64,
-    /// None will follow it.
+    /// Readers end behind it.
     is_last: bool,
 }
 
@@ -55,7 +55,7 @@ impl Events {
         self.newest.send_modify(|newest| newest.id = id);
     }
 
-    /// No event follows: waits until all readers have the newest.
+    /// Waits until all readers have the newest event, which is their last one.
     pub(super) async fn finish(&self) {
         self.newest.send_modify(|newest| newest.is_last = true);
         self.newest.closed().await;

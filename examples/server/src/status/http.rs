@@ -1,15 +1,16 @@
 //! HTTP for all routes: what `axum::serve` leaves open, a deadline, sizes and a cap.
 
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::map_request;
 use axum::{Extension, Router};
+use core::future::ready;
 use core::net::IpAddr;
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::time::Duration;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -36,14 +37,23 @@ pub(crate) struct Limits {
     pub(crate) deadline: Duration,
 }
 
-/// The requests that are not answered yet.
+/// The requests that are not answered to the end yet.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Exchanges(watch::Sender<()>);
+pub(crate) struct Exchanges {
+    /// Those whose answer does not last.
+    short: watch::Sender<()>,
+    lasting: watch::Sender<()>,
+}
 
 impl Exchanges {
-    /// Waits until all are answered.
-    pub(crate) async fn finish(&self) {
-        self.0.closed().await;
+    /// Waits until all are answered but those whose answer lasts.
+    pub(crate) async fn finish_short(&self) {
+        self.short.closed().await;
+    }
+
+    /// Waits until the answers that last have been sent to their end.
+    pub(crate) async fn finish_lasting(&self) {
+        self.lasting.closed().await;
     }
 }
 
@@ -79,14 +89,43 @@ pub(crate) async fn serve(listener: TcpListener, routes: Router, limits: Limits,
     }
 }
 
-/// Whether an answer is one that lasts, and not held to the deadline: a stream of events.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Lasting(Arc<AtomicBool>);
+/// The request of a connection. Its answer may be one that lasts, and is not held to the deadline: a stream of events.
+#[derive(Debug, Clone)]
+pub(crate) struct Lasting {
+    exchanges: Exchanges,
+    state: Arc<Mutex<Progress>>,
+}
+
+/// How far a request is. It is one of [`Exchanges`] while it has a receiver of one of these.
+#[derive(Debug, Default)]
+enum Progress {
+    #[default]
+    None,
+    Short(#[allow(dead_code, reason = "it counts until it is dropped")] watch::Receiver<()>),
+    Lasting(#[allow(dead_code, reason = "it counts until it is dropped")] watch::Receiver<()>),
+}
 
 impl Lasting {
-    /// From now on it is.
+    fn new(exchanges: &Exchanges) -> Self {
+        Self { exchanges: exchanges.clone(), state: Arc::default() }
+    }
+
+    /// The head of the request has come in.
+    fn begin(&self) {
+        self.set_progress(Progress::Short(self.exchanges.short.subscribe()));
+    }
+
+    /// From now on the answer lasts.
     pub(crate) fn set(&self) {
-        self.0.store(true, Relaxed);
+        self.set_progress(Progress::Lasting(self.exchanges.lasting.subscribe()));
+    }
+
+    fn is_set(&self) -> bool {
+        matches!(*self.state.lock().unwrap_or_else(PoisonError::into_inner), Progress::Lasting(_))
+    }
+
+    fn set_progress(&self, progress: Progress) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = progress;
     }
 }
 
@@ -101,26 +140,30 @@ pub(crate) fn exchange<T>(
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let open = exchanges.0.subscribe();
+    let lasting = Lasting::new(exchanges);
     async move {
-        answer(stream, app, deadline).await;
-        drop((open, slot));
+        answer(stream, app, deadline, lasting).await;
+        drop(slot);
     }
 }
 
-async fn answer<T>(stream: T, app: Router, deadline: Duration)
+async fn answer<T>(stream: T, app: Router, deadline: Duration, lasting: Lasting)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut http = http1::Builder::new();
     // Without keep-alive no client is idle.
     http.timer(TokioTimer::new()).header_read_timeout(deadline).max_buf_size(BUFFER).keep_alive(false);
-    let lasting = Lasting::default();
-    let app = app.layer(Extension(lasting.clone()));
+    let request = lasting.clone();
+    let begin = map_request(move |asked: Request| {
+        request.begin();
+        ready(asked)
+    });
+    let app = app.layer(Extension(lasting.clone())).layer(begin);
     let exchange = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
     tokio::pin!(exchange);
     let mut done = timeout(deadline, &mut exchange).await;
-    if done.is_err() && lasting.0.load(Relaxed) {
+    if done.is_err() && lasting.is_set() {
         done = Ok(exchange.await);
     }
     match done {
