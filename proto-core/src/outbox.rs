@@ -24,6 +24,8 @@ pub struct Outbox {
     first: usize,
     /// The addressees of frames that have several, frame by frame.
     listed: Vec<PeerId>,
+    /// Those before this one have been drained.
+    first_listed: usize,
     /// Outputs that wait: one for each entry, or for each addressee that it lists.
     waiting: usize,
     limit: usize,
@@ -110,7 +112,7 @@ const _: () = assert!(size_of::<Entry>() <= 32);
 const OUTPUT: usize = size_of::<Entry>();
 
 impl Outbox {
-    /// An empty outbox for at most `limit` bytes, of which each output takes 32 and a frame those of its own, once for all its addressees. Frames
+    /// An empty outbox for at most `limit` bytes, of which each output takes at most 32 and a frame those of its own, once for all its addressees. Frames
     /// of [`send_over_limit`](Self::send_over_limit) and other outputs come on top; sessions bound them.
     pub const fn new(limit: usize) -> Self {
         Self {
@@ -120,6 +122,7 @@ impl Outbox {
             queue: Vec::new(),
             first: 0,
             listed: Vec::new(),
+            first_listed: 0,
             waiting: 0,
             limit,
             rounds: 0,
@@ -338,9 +341,10 @@ impl Outbox {
         while n > 0 {
             let Some(entry) = self.queue.get_mut(self.first) else { break };
             if let Entry::SendAll { to, .. } = entry {
-                let many = to.len();
-                if n < many {
-                    to.start = to.start.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
+                let many = to.len().min(n);
+                self.first_listed = index(to.start).saturating_add(many);
+                if n < to.len() {
+                    to.start = place(self.first_listed);
                     break;
                 }
                 n = n.saturating_sub(many);
@@ -352,7 +356,8 @@ impl Outbox {
         self.compact();
     }
 
-    /// Gives the drained front of each table back once it is half of it; costs each row at most one move.
+    /// Gives the drained front of each table back once it is more than half of it: a row is moved a number of times that grows with the logarithm
+    /// of the table's length.
     fn compact(&mut self) {
         if self.first > self.queue.len() / 2 {
             self.queue.drain(..self.first);
@@ -370,14 +375,10 @@ impl Outbox {
             self.bytes.drain(..drained);
             self.base = self.base.saturating_add(drained);
         }
-        let first = self.entries().iter().find_map(|entry| match entry {
-            Entry::SendAll { to, .. } => Some(to.start),
-            _ => None,
-        });
-        let drained = first.map_or(self.listed.len(), index);
-        if drained > self.listed.len() / 2 {
-            self.listed.drain(..drained);
-            let drained = place(drained);
+        if self.first_listed > self.listed.len() / 2 {
+            let drained = place(self.first_listed);
+            self.listed.drain(..self.first_listed);
+            self.first_listed = 0;
             for entry in self.queue.iter_mut().skip(self.first) {
                 if let Entry::SendAll { to, .. } = entry {
                     *to = to.start.saturating_sub(drained)..to.end.saturating_sub(drained);
@@ -421,7 +422,7 @@ impl Outbox {
         self.bytes.clear();
         self.queue.clear();
         self.listed.clear();
-        (self.base, self.first, self.waiting) = (0, 0, 0);
+        (self.base, self.first, self.first_listed, self.waiting) = (0, 0, 0, 0);
     }
 
     /// The frame from `start` to the end of the arena. An empty one takes a byte, too, so that each begins at another place.

@@ -145,7 +145,7 @@ fn partial_draining_keeps_order_and_gives_memory_back() {
     assert_eq!(outbox.bytes.capacity(), 0);
 }
 
-/// Whatever is queued and however it is drained: a list of outputs, one for each addressee, is the model.
+/// The model is a list of outputs, one for each addressee. An outbox gives the same outputs after each send and each partial drain.
 #[test]
 fn draining_is_in_order_wherever_it_stops_among_the_addressees_of_a_frame() {
     let mut rng = crate::testing::Rng::new(1);
