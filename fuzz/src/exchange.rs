@@ -36,7 +36,7 @@ where
         match *event {
             RequesterEvent::Answer { sequence, .. } => Some((sequence, End::Answered)),
             RequesterEvent::Lost(sequence) => Some((sequence, End::Lost)),
-            _ => None,
+            _ => panic!("{event:?}: the server stays connected"),
         }
     }
 

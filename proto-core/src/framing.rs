@@ -44,7 +44,7 @@ pub trait Framing {
     }
 
     /// Checks the length of a whole frame, in bytes, before the frame has come in: a transport that puts frames into units knows it from the
-    /// unit's head.
+    /// unit's head. By default no length is refused. A framing with a limit overrides this, and so does one around another framing.
     ///
     /// # Errors
     /// [`next_frame`](Self::next_frame) refuses frames of this length.

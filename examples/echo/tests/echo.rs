@@ -6,7 +6,7 @@ use core::time::Duration;
 use proptest::prelude::*;
 use voxwire_core::testing::{Log, Net, Sim, Transport, law_frame, law_hostile, law_timers};
 use voxwire_core::{
-    DecodeErrorKind, Handler, Input, Instant, Lane, Message, NoPlace, Output, PeerId, Session, Via,
+    DecodeErrorKind, DialId, Handler, Input, Instant, Lane, Message, NoPlace, Output, PeerId, Session, Via,
 };
 use voxwire_echo::{Ask, Client, ClientEvent, Error, MAX_PAYLOAD, Packet, Server, ServerSettings};
 
@@ -21,6 +21,10 @@ fn at(millis: u64) -> Instant {
 fn opened(slot: u32) -> Input<'static> {
     let from = Some(SocketAddr::from(([192, 0, 2, 7], 4000)));
     Input::Opened { peer: peer(slot), via: Via::Accepted, from }
+}
+
+fn dialled(slot: u32) -> Input<'static> {
+    Input::Opened { peer: peer(slot), via: Via::Dialled(DialId::FIRST), from: None }
 }
 
 fn frame(slot: u32, bytes: &[u8]) -> Input<'_> {
@@ -89,7 +93,7 @@ fn an_answer_has_the_payload_and_the_lane_of_its_request() {
     let mut server = Server::new(ServerSettings::DEFAULT);
     let mut client = Client::new(Duration::from_secs(1));
     assert_eq!(client.handle_command(at(0), Ask(Lane::Reliable, b"")), Err(Error::UnknownPeer));
-    assert_eq!(client.handle_input(at(0), opened(0)), Ok(Some(ClientEvent::Connected)));
+    assert_eq!(client.handle_input(at(0), dialled(0)), Ok(Some(ClientEvent::Connected)));
     assert_eq!(server.handle_input(at(0), opened(3)), Ok(None));
     for (sequence, lane) in [(0, Lane::Reliable), (1, Lane::Droppable)] {
         client.handle_command(at(1000), Ask(lane, b"hello")).unwrap();
@@ -118,7 +122,7 @@ fn an_answer_has_the_payload_and_the_lane_of_its_request() {
 #[test]
 fn what_does_not_come_back_is_lost_after_the_timeout() {
     let mut client = Client::new(Duration::from_millis(300));
-    client.handle_input(at(0), opened(0)).unwrap();
+    client.handle_input(at(0), dialled(0)).unwrap();
     client.handle_command(at(10), Ask(Lane::Droppable, b"a")).unwrap();
     client.handle_command(at(20), Ask(Lane::Droppable, b"b")).unwrap();
     assert_eq!((client.poll_timeout(), client.handle_timeout(at(309))), (Some(at(310)), None));
@@ -134,7 +138,7 @@ fn packets_of_the_wrong_side_and_of_strangers_change_nothing() {
     let (mut server, mut client) =
         (Server::new(ServerSettings::DEFAULT), Client::new(Duration::from_secs(1)));
     server.handle_input(at(0), opened(0)).unwrap();
-    client.handle_input(at(0), opened(0)).unwrap();
+    client.handle_input(at(0), dialled(0)).unwrap();
     let request = packet(&Packet { answer: false, sequence: 0, payload: b"" });
     let answer = packet(&Packet { answer: true, sequence: 0, payload: b"" });
     assert_eq!(server.handle_input(at(1), frame(0, &answer)), Err(Error::Unexpected));
@@ -142,9 +146,13 @@ fn packets_of_the_wrong_side_and_of_strangers_change_nothing() {
     assert_eq!(client.handle_input(at(1), frame(0, &request)), Err(Error::Unexpected));
     assert_eq!(client.handle_input(at(1), frame(5, &answer)), Err(Error::UnknownPeer));
     assert!(matches!(server.handle_input(at(1), frame(0, b"?")), Err(Error::Decode(_))));
-    // A new connection takes the place of the one before.
-    assert_eq!(client.handle_input(at(1), opened(1)), Ok(Some(ClientEvent::Connected)));
-    assert_eq!(drain(&mut client), (vec![], vec![peer(0)]));
+    // No other peer takes the server's place.
+    for (slot, input) in [(1, opened(1)), (2, dialled(2))] {
+        assert_eq!(client.handle_input(at(1), input), Err(Error::NoPlace(NoPlace)));
+        assert_eq!(drain(&mut client), (vec![], vec![peer(slot)]));
+    }
+    client.handle_command(at(1), Ask(Lane::Reliable, b"")).unwrap();
+    assert_eq!(drain(&mut client).0[0].0, peer(0));
     assert_eq!((drain(&mut server), server.stats().violations), ((vec![], vec![]), 3));
 }
 
@@ -168,9 +176,13 @@ fn requests_over_the_bounds_are_refused() {
     greedy.handle_input(at(0), opened(0)).unwrap();
     let refused = (0..2000).map(|_| greedy.handle_input(at(1), frame(0, &request))).find(Result::is_err);
     assert!(matches!(refused, Some(Err(Error::Encode(_)))), "{refused:?}");
+    // What is refused for lack of room is not counted: it can be handed in again.
+    let answered = drain(&mut greedy).0.len();
+    assert_eq!(greedy.handle_input(at(1), frame(0, &request)), Ok(None));
+    assert_eq!((greedy.stats().answered, greedy.stats().violations), (answered as u64 + 1, 0));
 
     let mut client = Client::new(Duration::from_secs(1));
-    client.handle_input(at(0), opened(0)).unwrap();
+    client.handle_input(at(0), dialled(0)).unwrap();
     let asked = (0..300).map(|_| client.handle_command(at(1), Ask(Lane::Droppable, b"")));
     assert_eq!(asked.filter(|result| *result == Err(Error::OverRate)).count(), 44);
     let long = client.handle_command(at(1), Ask(Lane::Reliable, &[0; MAX_PAYLOAD + 1]));

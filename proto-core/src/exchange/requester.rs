@@ -1,5 +1,5 @@
 use super::{Exchange, RequestError};
-use crate::{Datagram, Input, Instant, Lane, Message, Outbox, PeerId, Session};
+use crate::{Datagram, EncodeError, Input, Instant, Lane, Message, NoPlace, Outbox, PeerId, Session, Via};
 use alloc::collections::VecDeque;
 use core::{fmt, time::Duration};
 
@@ -31,7 +31,8 @@ pub enum RequesterEvent<A> {
     Disconnected,
 }
 
-/// The client of one server, which answers requests. At most 256 of them wait for their answers; further ones are refused.
+/// The client of one server, which answers requests. At most 256 of them wait for their answers; further ones are refused. The server is the
+/// first peer that the driver has dialled; other peers are closed.
 pub struct Requester<M: Exchange> {
     timeout: Duration,
     wire: M::Wire,
@@ -94,9 +95,14 @@ impl<M: Exchange> Session for Requester<M> {
         input: Input<'a>,
     ) -> Result<Option<Self::Event<'a>>, RequestError> {
         match input {
-            Input::Opened { peer, .. } => {
-                self.server.replace(peer).into_iter().for_each(|before| self.outbox.close(before));
+            Input::Opened { peer, via: Via::Dialled(_), .. } if self.server.is_none() => {
+                self.server = Some(peer);
                 Ok(Some(RequesterEvent::Connected))
+            }
+            // A second server, or a peer that has connected by itself.
+            Input::Opened { peer, .. } => {
+                self.outbox.close(peer);
+                Err(NoPlace.into())
             }
             Input::Frame { peer, bytes, .. } if self.server == Some(peer) => {
                 self.answer(now, bytes).map(Some)
@@ -115,7 +121,9 @@ impl<M: Exchange> Session for Requester<M> {
         if self.waiting.len() >= MAX_WAITING {
             return Err(RequestError::OverRate);
         }
-        self.outbox.send([server], lane, &M::request(sequence, payload), &self.wire)?;
+        let request = M::request(sequence, payload);
+        EncodeError::check_len("request", request.encoded_len(&self.wire)?, M::LIMITS.max_frame)?;
+        self.outbox.send([server], lane, &request, &self.wire)?;
         self.waiting.push_back((sequence, now));
         self.next = sequence.wrapping_add(1);
         Ok(())

@@ -23,6 +23,12 @@ impl ResponderSettings {
     };
 }
 
+impl Default for ResponderSettings {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
 /// Counters of a [`Responder`], since it was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -167,6 +173,8 @@ impl<M: Exchange> Session for Responder<M> {
             Input::Frame { peer, lane, bytes } => {
                 let result = self.request(now, peer, lane, bytes);
                 let count = match result {
+                    // It can be handed in again.
+                    Err(RequestError::Encode(EncodeError::NoRoom { .. })) => return result.map(|()| None),
                     Ok(()) => &mut self.stats.answered,
                     Err(RequestError::OverRate) => &mut self.stats.over_rate,
                     Err(_) => &mut self.stats.violations,
