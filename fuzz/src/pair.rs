@@ -95,13 +95,13 @@ struct Ends<P: Pair> {
     reached: Reached,
 }
 
-/// Obeys all outputs.
+/// Obeys all outputs. Returns the frames that were sent.
 fn sent(driver: &mut Driver, session: &mut impl Session) -> Vec<Sent> {
     let mut frames = Vec::new();
-    driver.obey(session, |output| match output {
-        Output::Send { lane, frame, .. } => frames.push((lane, frame.to_vec())),
-        Output::Close { .. } => {}
-        other => panic!("{other:?}"),
+    driver.obey(session, |output| {
+        if let Output::Send { lane, frame, .. } = output {
+            frames.push((lane, frame.to_vec()));
+        }
     });
     frames
 }
@@ -154,7 +154,7 @@ impl<P: Pair> Ends<P> {
 
     /// A frame comes to the client.
     fn answer(&mut self, lane: Lane, bytes: &[u8]) {
-        let peer = *self.here.alive.first().expect("the server");
+        let Some(&peer) = self.here.alive.first() else { return };
         match self.here.frame(&mut self.client, peer, lane, bytes) {
             Ok(event) => {
                 let ended = event.as_ref().and_then(P::ended);
