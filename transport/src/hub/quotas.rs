@@ -134,16 +134,16 @@ impl Quotas {
         let permit = self.permit(source);
         if permit.is_none() {
             counters.refused.count();
-            let (rule, advice) = if self.is_source_full(source) {
+            // An event of its own for each rule: logs that are limited by call site do not lose one for the other.
+            if self.is_source_full(source) {
                 counters.refused_per_address.count();
-                (
-                    "per-address",
-                    "raise the limit for one address, or exempt this one if it stands for many people",
-                )
+                let advice =
+                    "raise the limit for one address, or exempt this one if it stands for many people";
+                tracing::info!(%address, rule = "per-address", advice, "a connection is refused");
             } else {
-                ("connections", "raise the limit of connections")
-            };
-            tracing::info!(%address, rule, advice, "a connection is refused");
+                let advice = "raise the limit of connections";
+                tracing::info!(%address, rule = "connections", advice, "a connection is refused");
+            }
         }
         permit
     }
