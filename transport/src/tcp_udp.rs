@@ -13,6 +13,8 @@ pub(crate) const SERVER_HELLO: usize = 32;
 pub(crate) const MAX_TOKEN: usize = 1024;
 /// The largest packet in one unit, in bytes.
 pub(crate) const MAX_UNIT: usize = 65_534;
+/// The longest control of a unit, in bytes. Those of today have 35 at most.
+pub(crate) const MAX_CONTROL: usize = 255;
 
 /// How often a client sends a BIND, or a PING.
 pub(crate) const PROBE_INTERVAL: Duration = Duration::from_millis(500);

@@ -1,6 +1,6 @@
 //! How frames lie in a byte stream.
 
-use crate::tcp_udp::{MAX_UNIT, put_unit_head, unit};
+use crate::tcp_udp::{MAX_CONTROL, MAX_UNIT, put_unit_head, unit};
 use core::time::Duration;
 use voxwire_core::bytes::BufMut;
 use voxwire_core::{FrameError, Framing, Lane, Progress};
@@ -70,21 +70,26 @@ impl<F: Framing> Framing for StreamFraming<F> {
         let len = usize::from(u16::from_be_bytes(*len));
         let Some(body) = len.checked_sub(1) else { return Err(FrameError::TooShort { len: 0, min: 1 }) };
         // The head alone first: no memory is set aside for a frame that is too long.
-        let Some(&head) = rest.first() else { return Ok(Progress::need(1)) };
-        if head != unit::CONTROL {
-            framing.check_len(body)?;
-        }
-        let Some(unit) = rest.get(..len) else { return Ok(Progress::need(len.saturating_sub(rest.len()))) };
-        if let [kind, frame @ ..] = unit {
-            *last = match *kind {
-                unit::CONTROL => Kind::Control,
-                unit::DROPPABLE => Kind::Frame(Lane::Droppable),
-                _ => Kind::Frame(Lane::Reliable),
-            };
-            if *last != Kind::Control {
-                framing.next_frame(frame)?;
+        let Some((&kind, rest)) = rest.split_first() else { return Ok(Progress::need(1)) };
+        let kind = match kind {
+            unit::CONTROL => Kind::Control,
+            unit::DROPPABLE => Kind::Frame(Lane::Droppable),
+            _ => Kind::Frame(Lane::Reliable),
+        };
+        match kind {
+            Kind::Frame(_) => framing.check_len(body)?,
+            Kind::Control if body > MAX_CONTROL => {
+                return Err(FrameError::TooLarge { len: body as u64, max: MAX_CONTROL });
             }
+            Kind::Control => {}
         }
+        let Some(frame) = rest.get(..body) else {
+            return Ok(Progress::need(body.saturating_sub(rest.len())));
+        };
+        if kind != Kind::Control {
+            framing.next_frame(frame)?;
+        }
+        *last = kind;
         Ok(Progress::Frame { header: 3, body })
     }
 
@@ -170,7 +175,7 @@ mod tests {
     use crate::tcp_udp::{Control, control_unit};
     use voxwire_core::{Datagram, LengthPrefix};
 
-    /// C-06: a unit that is too long for the session is refused at its head; what the transport says to itself is none of the session's.
+    /// C-06: a unit that is too long for the session, and a control that is too long, are refused at their heads.
     #[test]
     fn c_06_a_unit_that_is_too_long_is_refused_at_its_head() {
         let prefix = LengthPrefix { width: 4, little_endian: false, adjust: 0, min: 4, max: 9 };
@@ -179,6 +184,8 @@ mod tests {
             ([0, 11, 0], too_large(10)),
             ([255, 255, 1], too_large(65_534)),
             ([0, 11, 2], Ok(Progress::need(10))),
+            ([1, 0, 2], Ok(Progress::need(255))),
+            ([1, 1, 2], Err(FrameError::TooLarge { len: 256, max: 255 })),
             ([0, 10, 0], Ok(Progress::need(9))),
         ] {
             assert_eq!(StreamFraming::units(Datagram { max: 9 }).next_frame(&head), result, "{head:?}");
