@@ -82,7 +82,7 @@ pub use {
     peers::{PeerId, PeerIds, PeerSlab, lengthen},
     rate::{Bucket, Rate, SourceRate, site, source},
     reader::Reader,
-    session::{Deferred, DialId, FrameId, Handler, Input, Lane, ListenId, Output, Session, Via},
+    session::{Deferred, DialId, FrameId, Handler, Input, Lane, ListenId, Output, Session, Via, dispatch},
     text::{OneLine, Untrusted, truncated},
     time::Instant,
     timer::Deadlines,

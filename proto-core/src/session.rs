@@ -60,6 +60,21 @@ pub enum Input<'a> {
     },
 }
 
+impl Input<'_> {
+    /// The peer that it comes from, or is about. `None` for what a [`Output::Dial`] or [`Output::Listen`] has come to.
+    pub const fn peer(&self) -> Option<PeerId> {
+        match self {
+            Self::Opened { peer, .. }
+            | Self::Frame { peer, .. }
+            | Self::Answered { peer }
+            | Self::Written { peer }
+            | Self::AnswersOnly { peer }
+            | Self::Closed { peer } => Some(*peer),
+            Self::DialFailed(_) | Self::ListenFailed(_) | Self::Listening { .. } => None,
+        }
+    }
+}
+
 impl<'a> From<&'a Deferred> for Input<'a> {
     fn from(deferred: &'a Deferred) -> Self {
         let Deferred { peer, lane, bytes } = deferred;
@@ -341,7 +356,8 @@ pub trait Session {
     /// See point 6 of the contract.
     fn handle_command(&mut self, now: Instant, command: Self::Command<'_>) -> Result<(), Self::Refusal>;
 
-    /// Fires one expired timer. Its event borrows from nothing. By default there is no timer.
+    /// Fires one expired timer. Its event borrows from nothing. By default there is no timer: a session overrides both this and
+    /// [`poll_timeout`](Self::poll_timeout), or neither.
     fn handle_timeout<'a>(&mut self, _now: Instant) -> Option<Self::Event<'a>> {
         None
     }
@@ -392,6 +408,22 @@ pub trait Handler<S: Session> {
 
     /// An input of `peer` was ignored. Nothing is left to be done: this is for logs and counters.
     fn on_violation(&mut self, _now: Instant, _peer: PeerId, _violation: S::Violation) {}
+}
+
+/// Hands an input to a session, and its event or violation to the application. For drivers that have a [`Handler`]. A violation of an input without
+/// a peer ([`Input::peer`]) is dropped.
+pub fn dispatch<S: Session>(
+    session: &mut S,
+    handler: &mut (impl Handler<S> + ?Sized),
+    now: Instant,
+    input: Input<'_>,
+) {
+    let peer = input.peer();
+    match (session.handle_input(now, input), peer) {
+        (Ok(Some(event)), _) => handler.on_event(session, now, event),
+        (Err(violation), Some(peer)) => handler.on_violation(now, peer, violation),
+        (Ok(None) | Err(_), _) => {}
+    }
 }
 
 impl<S: Session> Handler<S> for () {

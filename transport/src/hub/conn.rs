@@ -28,7 +28,7 @@ pub(super) struct Conn<F> {
 pub(super) enum NotQueued {
     /// Too much is queued for its connection. Or all queues together hold more than the limit and an eighth.
     Overflow,
-    /// All queues together hold more than the limit. Others may be closed, and the frame tried again.
+    /// All queues together hold more than the limit. Others may be reset, and the frame tried again.
     OverGlobalLimit,
     /// The frame is reliable, and the stream cannot carry it to this peer.
     Unsendable,
@@ -43,8 +43,8 @@ impl From<Overflow> for NotQueued {
 /// Whether a frame is queued although all queues together hold more than `max_queued_total`. Its connection is one that pays
 /// (`Load::refuses`).
 ///
-/// - At the first try (`again` is false) it is not: the caller closes other connections, and tries again.
-/// - At the second try it is, while all queues hold no more than an eighth over the limit. The memory of the closed connections is free only
+/// - At the first try (`again` is false) it is not: the caller resets other connections, and tries again.
+/// - At the second try it is, while all queues hold no more than an eighth over the limit. The memory of the reset connections is free only
 ///   when their tasks have run.
 fn check_total(common: &Common, again: bool) -> Result<(), NotQueued> {
     if !again {
@@ -106,7 +106,7 @@ impl<F: Framing> Conn<F> {
     /// Queues a frame. Returns how many droppable frames were dropped; the frame itself may be one of them.
     ///
     /// While all queues together hold too much, a connection may have to pay for a reliable frame (`Load::refuses`). The first try then
-    /// returns [`NotQueued::OverGlobalLimit`]: the caller closes other connections, and tries `again`.
+    /// returns [`NotQueued::OverGlobalLimit`]: the caller resets other connections, and tries `again`.
     pub(super) fn push(
         &self,
         common: &Common,
@@ -193,7 +193,7 @@ impl<F: Framing> Conn<F> {
         state.notify()
     }
 
-    /// Bytes held for the connection; `None` if it may not be closed to make room for others (`Load::may_be_closed`), or ends already.
+    /// Bytes held for the connection; `None` if it may not be reset to make room for others (`Load::may_be_reset`), or ends already.
     pub(super) fn queued_over_share(&self, common: &Common, little: usize) -> Option<usize> {
         let (state, lent) = (self.lock(), self.lent());
         let mut load = state.load(common);
@@ -201,7 +201,7 @@ impl<F: Framing> Conn<F> {
         let own = state.queue.memory().saturating_add(state.writing_memory);
         let parked = state.parked.as_ref().map_or(0, |batch| batch.share());
         let all = own.saturating_add(state.queue.share()).saturating_add(parked).saturating_add(lent);
-        (load.may_be_closed(all, little) && state.abort.is_none()).then_some(all)
+        (load.may_be_reset(all, little) && state.abort.is_none()).then_some(all)
     }
 
     /// The peer is blocked since `now`.

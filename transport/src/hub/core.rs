@@ -14,7 +14,7 @@ use std::sync::Arc;
 use tokio::task::AbortHandle;
 use voxwire_core::{
     Cut, DialId, FrameBuf, FrameError, Framing, Handler, Input, Instant, Lane, ListenId, Output, PeerId,
-    Session, Via,
+    Session, Via, dispatch,
 };
 
 /// A port or a connection that the session asks for. The timer task carries it out, in order: the session is locked where it asks.
@@ -101,19 +101,7 @@ impl<S: Session> Core<S> {
         if let Input::Frame { bytes, .. } = input {
             self.traffic.receive(bytes.len());
         }
-        let from = match input {
-            Input::Frame { peer, .. } | Input::Opened { peer, .. } | Input::Closed { peer } => Some(peer),
-            _ => None,
-        };
-        match self.session.handle_input(now, input) {
-            Ok(Some(event)) => self.handler.on_event(&mut self.session, now, event),
-            Ok(None) => {}
-            Err(violation) => {
-                if let Some(from) = from {
-                    self.handler.on_violation(now, from, violation);
-                }
-            }
-        }
+        dispatch(&mut self.session, &mut *self.handler, now, input);
     }
 
     /// Fires one timer, or tells one event that waits.
@@ -161,7 +149,7 @@ impl<S: Session> Core<S> {
         loop {
             let closed = self.route(common);
             self.close(common, closed);
-            self.close_overflowed(common);
+            self.reset_overflowed(common);
             if self.session.outputs().next().is_none() && !self.peers.has_overflowed() {
                 return;
             }
@@ -201,7 +189,7 @@ impl<S: Session> Core<S> {
         }
     }
 
-    fn close_overflowed(&mut self, common: &Common) {
+    fn reset_overflowed(&mut self, common: &Common) {
         for peer in self.peers.take_overflowed() {
             if self.peers.conn(peer).is_some() {
                 common.counters.too_slow.count();

@@ -1,7 +1,7 @@
 //! The rules for slow consumers: what happens to a frame whose peer is blocked, and to any frame while all queues together hold too much.
 //!
-//! ARCHITECTURE.md, "When a listener does not keep up", defines *blocked* and *slow*. *Over the total*: all queues together hold more than
-//! `HubSettings::max_queued_total`. A connection *pays* if frames for it are dropped then, or make the hub close other connections.
+//! ARCHITECTURE.md, "When a peer does not keep up", defines *blocked* and *slow*. *Over the total*: all queues together hold more than
+//! `HubSettings::max_queued_total`. A connection *pays* if frames for it are dropped then, or make the hub reset other connections.
 
 use voxwire_core::Lane;
 
@@ -9,8 +9,8 @@ use voxwire_core::Lane;
 pub(super) const WRITE_BATCH: usize = 64 * 1024;
 /// While over the total, a connection that is not blocked does not pay up to so many bytes queued.
 const OWN_SHARE: usize = 64 * 1024;
-/// Only connections with more bytes queued than this may be closed to make room while over the total. A blocked one may be closed as well if
-/// it holds more memory than half of an even share of the total, at most this ([`Load::may_be_closed`]).
+/// Only connections with more bytes queued than this may be reset to make room while over the total. A blocked one may be reset as well if
+/// it holds more memory than half of an even share of the total, at most this ([`Load::may_be_reset`]).
 pub(super) const FAIR_SHARE: usize = 4 * 1024;
 /// Bytes of droppable frames that may be queued for a peer that is not slow. A larger budget of the session counts instead.
 const BURST: usize = 1024 * 1024;
@@ -47,7 +47,7 @@ impl Load {
         self.writes_large() && droppable > WRITE_BATCH
     }
 
-    /// Whether a frame of `len` bytes is queued only after other connections have been closed for it.
+    /// Whether a frame of `len` bytes is queued only after other connections have been reset for it.
     pub(super) fn refuses(&self, lane: Lane, len: usize) -> bool {
         lane == Lane::Reliable && self.pays(len)
     }
@@ -62,7 +62,7 @@ impl Load {
         lane == Lane::Reliable && len >= if self.blocked { HELD_IF_BLOCKED } else { HELD }
     }
 
-    /// Whether a control message is queued only after other connections have been closed for it.
+    /// Whether a control message is queued only after other connections have been reset for it.
     pub(super) const fn refuses_control(&self) -> bool {
         self.over_total && (self.queued > OWN_SHARE || self.blocked && self.queued > FAIR_SHARE)
     }
@@ -72,9 +72,9 @@ impl Load {
         self.queued > ANSWERED || self.blocked && self.over_total
     }
 
-    /// Whether the connection may be closed to make room for others. `held` is the memory that it holds: many small frames take far more memory
+    /// Whether the connection may be reset to make room for others. `held` is the memory that it holds: many small frames take far more memory
     /// than they have bytes. `little` is half of an even share of the total, 4 KiB at most.
-    pub(super) const fn may_be_closed(&self, held: usize, little: usize) -> bool {
+    pub(super) const fn may_be_reset(&self, held: usize, little: usize) -> bool {
         self.queued > FAIR_SHARE || self.blocked && held > little
     }
 
@@ -129,7 +129,7 @@ mod tests {
             ("shares 256 bytes", |load| load.shares(Lane::Reliable, 256)),
             ("refuses control", Load::refuses_control),
             ("refuses answers", Load::refuses_answers),
-            ("may be closed", |load| load.may_be_closed(3000, 2000)),
+            ("may be reset", |load| load.may_be_reset(3000, 2000)),
         ];
         // In the order of the rules.
         let table: [(Load, &str); 14] = [

@@ -7,7 +7,7 @@ use crate::hub::{UdpPeer, UdpPeers};
 use crate::udp::{Path, Received};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::io::IoSlice;
-use voxwire_core::{Input, Instant, Lane, Output, PeerId, PeerIds, PeerSlab, Rate, Session, Via};
+use voxwire_core::{Input, Instant, Lane, Output, PeerId, PeerIds, PeerSlab, Rate, Session, Via, dispatch};
 
 /// Datagrams sent with one call at most.
 const RUN: usize = 16;
@@ -74,20 +74,8 @@ impl<S: Session> Core<S> {
 
     /// Hands an input to the session, and its event to the application. Then carries out the session's outputs.
     fn input(&mut self, link: Link<'_>, now: Instant, input: Input<'_>) {
-        self.handle(now, input);
+        dispatch(&mut self.session, &mut *self.handler, now, input);
         self.settle(link, now);
-    }
-
-    fn handle(&mut self, now: Instant, input: Input<'_>) {
-        let from = match input {
-            Input::Frame { peer, .. } | Input::Opened { peer, .. } | Input::Closed { peer } => Some(peer),
-            _ => None,
-        };
-        match (self.session.handle_input(now, input), from) {
-            (Ok(Some(event)), _) => self.handler.on_event(&mut self.session, now, event),
-            (Err(violation), Some(from)) => self.handler.on_violation(now, from, violation),
-            _ => {}
-        }
     }
 
     /// Fires the timers that are due.
@@ -116,9 +104,9 @@ impl<S: Session> Core<S> {
         loop {
             let refused = flush((&mut self.session, &mut self.ids, &mut self.peers, &mut self.sources), link);
             if let Some(refused) = refused {
-                self.handle(now, refused);
+                dispatch(&mut self.session, &mut *self.handler, now, refused);
             } else if let Some(deferred) = self.session.take_deferred() {
-                self.handle(now, Input::from(&deferred));
+                dispatch(&mut self.session, &mut *self.handler, now, Input::from(&deferred));
             } else {
                 return;
             }

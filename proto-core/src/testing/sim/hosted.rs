@@ -2,7 +2,7 @@
 
 use crate::{
     Cut, DialId, FrameBuf, Framing, Handler, Input, Instant, Lane, ListenId, Output, PeerId, PeerIds,
-    PeerSlab, Progress, Session, Via,
+    PeerSlab, Progress, Session, Via, dispatch,
 };
 use alloc::{collections::VecDeque, string::String, vec::Vec};
 use core::{any::Any, net::SocketAddr};
@@ -124,18 +124,7 @@ impl<S: Session, H> Hosted<S, H> {
 
 impl<S: Session + 'static, H: Handler<S> + 'static> Node for Hosted<S, H> {
     fn input(&mut self, now: Instant, input: Input<'_>, sent: &mut Vec<Sent>) {
-        let peer = match input {
-            Input::Frame { peer, .. } | Input::Opened { peer, .. } | Input::Closed { peer } => Some(peer),
-            _ => None,
-        };
-        match self.session.handle_input(now, input) {
-            Ok(Some(event)) => self.handler.on_event(&mut self.session, now, event),
-            Ok(None) => {}
-            Err(violation) => {
-                let peer = peer.unwrap_or(PeerId { slot: u32::MAX, generation: u32::MAX });
-                self.handler.on_violation(now, peer, violation);
-            }
-        }
+        dispatch(&mut self.session, &mut self.handler, now, input);
         if let Input::Closed { peer } = input {
             self.peers.remove(peer);
             self.ids.retire(peer);

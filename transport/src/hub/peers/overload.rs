@@ -1,4 +1,4 @@
-//! Closes connections while all queues together hold more than `max_queued_total`.
+//! Resets connections while all queues together hold more than `max_queued_total`.
 
 use crate::hub::common::Common;
 use crate::hub::conn::Conn;
@@ -9,20 +9,20 @@ use core::time::Duration;
 use std::sync::Arc;
 use voxwire_core::{Framing, Instant, PeerId};
 
-/// How soon to look again for connections to close, where closing did not free enough.
+/// How soon to look again for connections to reset, where resets did not free enough.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Chooses the connections to close while all queues together hold too much.
+/// Chooses the connections to reset while all queues together hold too much.
 #[derive(Debug, Default)]
 pub(super) struct Overload {
-    /// Until then `close_largest` does not look again: there was nothing more to free.
+    /// Until then `reset_largest` does not look again: there was nothing more to free.
     pub(super) look_again: Instant,
 }
 
 impl Overload {
     /// Resets connections until an eighth of `max_queued_total` is free: first those that are being closed, which come without a peer, then
-    /// those with the most bytes queued. `overflowed` are to be closed anyway. Returns the peers of the others that were reset.
-    pub(super) fn close_largest<'c, F: Framing + 'c>(
+    /// those with the most bytes queued. `overflowed` are reset anyway. Returns the peers of the others that were reset.
+    pub(super) fn reset_largest<'c, F: Framing + 'c>(
         &mut self,
         common: &Common,
         now: Instant,
@@ -30,12 +30,12 @@ impl Overload {
         conns: impl Iterator<Item = (Option<PeerId>, &'c Arc<Conn<F>>)>,
         wakers: &mut Vec<Waker>,
     ) -> Vec<PeerId> {
-        let mut closed = Vec::new();
+        let mut reset = Vec::new();
         if now < self.look_again {
-            return closed;
+            return reset;
         }
         let settings = &common.settings;
-        // An eighth more than is needed now, or the next frame would have to close the next connection.
+        // An eighth more than is needed now, or the next frame would have to reset the next connection.
         let most = settings.max_queued_total.saturating_sub(settings.max_queued_total / 8);
         let excess = || common.queued.load(Relaxed).saturating_sub(most);
         // Bytes that are free once the tasks of the reset connections have run.
@@ -56,12 +56,12 @@ impl Overload {
             let Some((_, _, peer, conn)) = over_share.pop() else { break };
             // A shared frame is free only when it is queued for no other connection.
             soon = soon.saturating_add(conn.reset(common, wakers));
-            closed.extend(peer);
+            reset.extend(peer);
         }
         // A look costs more than a frame, and would find nothing now. `check_total` bounds what is queued until the next look.
         if excess() > 0 {
             self.look_again = now.saturating_add(LOOK_AGAIN);
         }
-        closed
+        reset
     }
 }

@@ -42,7 +42,7 @@ pub(in crate::hub) struct Peers<F> {
     pub(super) rendezvous: Rendezvous,
     /// Large frames that are queued for several connections.
     pub(super) frames: Frames,
-    /// Connections for which a frame could not be queued. The core closes them.
+    /// Connections for which a frame could not be queued, and those that [`Overload`] has reset. The core resets them, and tells the session.
     pub(super) overflowed: Vec<PeerId>,
     pub(super) overload: Overload,
     /// Datagrams to send once the lock is released.
@@ -124,7 +124,7 @@ impl<F: Framing> Peers<F> {
         self.conns().count()
     }
 
-    /// Queues something for a peer by `push`. Where `push` returns [`NotQueued::OverGlobalLimit`], closes other connections, and tries once more.
+    /// Queues something for a peer by `push`. Where `push` returns [`NotQueued::OverGlobalLimit`], resets other connections, and tries once more.
     /// A peer for which nothing could be queued goes to `overflowed`.
     pub(super) fn queue<T: Default + PartialEq>(
         &mut self,
@@ -136,7 +136,7 @@ impl<F: Framing> Peers<F> {
         let mut queued = push(conn, false, &mut self.frames, &mut self.wakers);
         if queued == Err(NotQueued::OverGlobalLimit) {
             let conn = conn.clone();
-            self.close_largest(common, common.clock.now());
+            self.reset_largest(common, common.clock.now());
             queued = push(&conn, true, &mut self.frames, &mut self.wakers);
         }
         if matches!(queued, Err(NotQueued::Overflow | NotQueued::OverGlobalLimit)) {
@@ -145,19 +145,19 @@ impl<F: Framing> Peers<F> {
         queued
     }
 
-    /// Closes connections until all queues together hold less ([`Overload`]). Their peers go to `overflowed`, so that the core tells the session.
-    pub(super) fn close_largest(&mut self, common: &Common, now: Instant) {
+    /// Resets connections until all queues together hold less ([`Overload`]). Their peers go to `overflowed`, so that the core tells the session.
+    pub(super) fn reset_largest(&mut self, common: &Common, now: Instant) {
         let Self { table, closing, overflowed, overload, wakers, .. } = self;
         let overdue = overflowed.iter().filter_map(|peer| table.get(*peer)?.conn());
         let open = table.iter().filter_map(|(peer, it)| Some((Some(peer), it.conn()?)));
         let all = open.chain(closing.values().map(|(conn, _)| (None, conn)));
-        let closed = overload.close_largest(common, now, overdue, all, wakers);
-        overflowed.extend(closed);
+        let reset = overload.reset_largest(common, now, overdue, all, wakers);
+        overflowed.extend(reset);
     }
 
     /// Queues a control message for a client.
     pub(super) fn send_control(&mut self, common: &Common, peer: PeerId, control: Control) {
-        // A client for which it cannot be queued is closed: it is in `overflowed`.
+        // A client for which it cannot be queued is reset: it is in `overflowed`.
         let _ = self
             .queue(common, peer, |conn, again, _, wakers| conn.push_control(common, control, again, wakers));
     }

@@ -44,8 +44,8 @@ impl Hub {
         self.common.queued.load(Relaxed)
     }
 
-    fn close_largest(&mut self) -> Vec<PeerId> {
-        self.peers.close_largest(&self.common, self.common.clock.now());
+    fn reset_largest(&mut self) -> Vec<PeerId> {
+        self.peers.reset_largest(&self.common, self.common.clock.now());
         self.peers.overflowed.clone()
     }
 }
@@ -93,7 +93,7 @@ fn f_46_room_is_made_until_it_is_there() {
     frames.push(vec![8; 10_000]);
     let (mut hub, opened) = crowded(400_000, &frames);
     assert!(hub.queued() > 400_000);
-    let gone = hub.close_largest();
+    let gone = hub.reset_largest();
     assert!(hub.queued() < 350_000, "{} bytes are queued", hub.queued());
     assert_eq!((gone.len(), gone.contains(&opened[20].0)), (20, false));
     // They are on their way: no other goes for them, and nothing is queued for them.
@@ -103,7 +103,7 @@ fn f_46_room_is_made_until_it_is_there() {
     hub.push(&opened[0].1, &[9; 2000]);
     assert_eq!(hub.queued(), before);
     // Where that is not enough, the next look has to wait, or each frame would look anew.
-    let gone = hub.close_largest();
+    let gone = hub.reset_largest();
     assert_eq!(gone.iter().filter(|peer| **peer == opened[0].0).count(), 1);
     assert!(hub.peers.overload.look_again > hub.common.clock.now());
 }
@@ -159,7 +159,7 @@ fn f_46_those_that_hoard_what_is_small_go_before_one_for_which_something_is_queu
         assert!(conn.lock().queue.len() < 4096, "{}", conn.lock().queue.len());
     }
     assert!(hub.queued() > 400_000, "{}", hub.queued());
-    let gone = hub.close_largest();
+    let gone = hub.reset_largest();
     assert!(!gone.is_empty() && !gone.contains(&honest) && !gone.contains(&little), "{gone:?}");
     assert!(hub.queued() < 350_000, "{} bytes are queued", hub.queued());
 }

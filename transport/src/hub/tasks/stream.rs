@@ -23,6 +23,7 @@ use voxwire_core::{Bucket, FrameBuf, FrameError, Instant, Session, Via};
 
 /// How soon the sweep looks again whether the peer of a connection that is not read is still there.
 const WATCH: Duration = Duration::from_secs(1);
+
 /// Starts the task of a connection that has a permit. False while the hub drains.
 pub(in crate::hub) fn serve<S>(
     shared: Arc<Shared<S>>,
