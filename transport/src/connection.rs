@@ -24,7 +24,7 @@ use tokio::task::coop;
 use tokio::time::Sleep;
 use udp_side::UdpSide;
 pub use udp_side::UdpState;
-use voxwire_core::{Deferred, Input, Instant, Session};
+use voxwire_core::{Deferred, Framing as _, Input, Instant, Session};
 
 /// A client's connection to its server, which drives the client's [`Session`]: over TCP, over TCP and UDP, or over QUIC.
 ///
@@ -90,7 +90,7 @@ impl<S: Session> Connection<S> {
         let remote = remote.into();
         remote.check(&session.framing())?;
         let established = remote.clone().dial(settings).await?;
-        let mut connection = Self::new(Network::new(Some(remote), settings), session);
+        let mut connection = Self::new(Some(remote), settings, session);
         connection.network.install(established, connection.session.framing());
         let ready = poll_fn(|cx| connection.network.poll_ready(cx));
         in_time(settings.connect, ready).await.ok_or(Error::TooSlow("the handshake"))??;
@@ -100,15 +100,16 @@ impl<S: Session> Connection<S> {
     /// A connection to a hub in the same process. With `units` its frames lie in units, otherwise as the session's framing has them.
     pub(crate) async fn inside(stream: Stream, session: S, units: bool) -> Result<Self, Error> {
         let established = Established::inside(stream, units).await?;
-        let mut connection = Self::new(Network::new(None, ConnectionSettings::DEFAULT), session);
+        let mut connection = Self::new(None, ConnectionSettings::DEFAULT, session);
         connection.network.install(established, connection.session.framing());
         Ok(connection)
     }
 
-    fn new(network: Network<S::Framing>, session: S) -> Self {
+    fn new(remote: Option<Remote>, settings: ConnectionSettings, session: S) -> Self {
+        let is_stream = session.framing().is_stream();
         Self {
             session,
-            network,
+            network: Network::new(remote, settings, is_stream),
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             overdue: 0,
             grace: Grace::default(),

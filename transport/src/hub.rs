@@ -118,8 +118,8 @@ impl<S: Session> Handle<S> {
     }
 
     /// Connects a client in the same process, without a socket: a player that is host and client, for instance. The hub treats it as any other
-    /// client, but does not close it for taking nothing. Its frames lie in a byte stream as they do on TCP; frames that are datagrams lie in units, as on the TCP side of
-    /// [`Listener::bind_tcp_udp`](crate::Listener::bind_tcp_udp).
+    /// client: [`HubSettings::max_queued`] and `max_queued_total` hold for it, and only `unacknowledged` does not. Its frames lie in a byte stream as
+    /// they do on TCP; frames that are datagrams lie in units, as on the TCP side of [`Listener::bind_tcp_udp`](crate::Listener::bind_tcp_udp).
     ///
     /// # Errors
     /// [`Error::Full`] if the hub has no place for one more connection, [`Error::Closed`] while it ends.

@@ -182,9 +182,13 @@ async fn c_18_a_session_of_datagrams_has_no_streams_of_its_own() {
     let at = listener.local_addr().unwrap().to_string();
     let hub = Hub::spawn(vec![listener], session(), (), HubSettings::DEFAULT).unwrap();
     let remote = Remote::tcp_udp(at, TcpUdpSettings { udp: false, ..TcpUdpSettings::default() });
-    let mut client = Connection::connect(remote, session(), ConnectionSettings::DEFAULT).await.unwrap();
+    let free = tokio::net::TcpListener::bind(ANY).await.unwrap().local_addr().unwrap();
+    let settings =
+        ConnectionSettings { ports: Some((free.port(), free.port())), ..ConnectionSettings::DEFAULT };
+    let mut client = Connection::connect(remote, session(), settings).await.unwrap();
     hub.call(|session, _| ask(session));
     client.call(|session, _| ask(session));
+    assert!(tokio::net::TcpStream::connect(free).await.is_err(), "no port is opened, not even for a moment");
     let answered = async {
         while !(refused(client.session()) && hub.call(|session, _| refused(session))) {
             let _ = tokio::time::timeout(SOON, client.next()).await;

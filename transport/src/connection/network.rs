@@ -72,7 +72,8 @@ pub(super) enum Step {
 }
 
 impl<F: Framing> Network<F> {
-    pub(super) fn new(remote: Option<Remote>, settings: ConnectionSettings) -> Self {
+    /// `is_stream`: whether the session's framing finds the frames in a byte stream.
+    pub(super) fn new(remote: Option<Remote>, settings: ConnectionSettings, is_stream: bool) -> Self {
         Self {
             clock: Clock::start(),
             settings,
@@ -84,7 +85,7 @@ impl<F: Framing> Network<F> {
             state: State::Ended,
             handshake_due: None,
             handshake_grace: Grace::default(),
-            streams: Streams::new(settings),
+            streams: Streams::new(settings, is_stream),
             streams_first: false,
             home: None,
             error: None,
@@ -376,7 +377,7 @@ mod tests {
     #[tokio::test]
     async fn c_06_a_budget_of_nothing_restores_the_default() {
         let (stream, _other) = tokio::io::duplex(64);
-        let mut network = Network::new(None, ConnectionSettings::DEFAULT);
+        let mut network = Network::new(None, ConnectionSettings::DEFAULT, false);
         let established = Established::inside(Stream::Inside(stream), false).await.unwrap();
         network.install(established, Datagram { max: 1000 });
         let peer = network.server;

@@ -27,11 +27,15 @@ const MAX_STREAMS: usize = 256;
 
 pub(super) struct Streams<F> {
     settings: ConnectionSettings,
+    /// Whether the session's framing finds the frames in a byte stream. Otherwise none of these connections is possible.
+    is_stream: bool,
     listeners: Vec<(ListenId, Listener)>,
     dialling: Vec<(DialId, Dialling)>,
     open: Vec<Open<F>>,
     /// Ports that were opened (or not, `None`), of which the session has not heard yet.
     told: Vec<(ListenId, Option<u16>)>,
+    /// What cannot be dialled, of which the session has not heard yet.
+    refused: Vec<DialId>,
     /// The connection that is polled first next time, so that none starves.
     turn: usize,
     /// No connection is accepted until then.
@@ -61,33 +65,32 @@ pub(super) enum StreamEvent {
 }
 
 impl<F: Framing> Streams<F> {
-    pub(super) const fn new(settings: ConnectionSettings) -> Self {
+    pub(super) const fn new(settings: ConnectionSettings, is_stream: bool) -> Self {
         Self {
             settings,
+            is_stream,
             listeners: Vec::new(),
             dialling: Vec::new(),
             open: Vec::new(),
             told: Vec::new(),
+            refused: Vec::new(),
             turn: 0,
             rest: None,
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.open.is_empty() && self.dialling.is_empty() && self.listeners.is_empty() && self.told.is_empty()
-    }
-
-    /// Answers what is asked for where the session's framing finds no frames in a byte stream: none is possible.
-    fn refuse(&mut self) -> Option<StreamEvent> {
-        self.listeners.clear();
-        if let Some((id, _)) = self.told.pop() {
-            return Some(StreamEvent::Listening(id, None));
-        }
-        let (id, _) = self.dialling.pop()?;
-        Some(StreamEvent::DialFailed(id))
+        self.open.is_empty()
+            && self.dialling.is_empty()
+            && self.listeners.is_empty()
+            && self.told.is_empty()
+            && self.refused.is_empty()
     }
 
     pub(super) fn listen(&mut self, id: ListenId, home: Option<IpAddr>) {
+        if !self.is_stream {
+            return self.told.push((id, None));
+        }
         let ip = home.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let (first, end) = self.settings.ports.unwrap_or((0, 0));
         let bound = Listener::bind_first(ip, first..=end);
@@ -105,6 +108,9 @@ impl<F: Framing> Streams<F> {
     }
 
     pub(super) fn dial(&mut self, id: DialId, host: &str, port: u16) {
+        if !self.is_stream {
+            return self.refused.push(id);
+        }
         let (host, limit) = (host.to_owned(), self.settings.connect);
         self.dialling.push((id, Box::pin(within(limit, "connecting", connect((host, port))))));
     }
@@ -165,13 +171,12 @@ impl<F: Framing> Streams<F> {
         ids: &mut PeerIds,
         framing: impl Fn() -> F,
     ) -> Poll<StreamEvent> {
-        let asked = !self.told.is_empty() || !self.dialling.is_empty();
-        if asked && !framing().is_stream() {
-            return self.refuse().map_or(Poll::Pending, Poll::Ready);
-        }
         self.rest = self.rest.filter(|until| *until > now);
         if let Some((id, port)) = self.told.pop() {
             return Poll::Ready(StreamEvent::Listening(id, port));
+        }
+        if let Some(id) = self.refused.pop() {
+            return Poll::Ready(StreamEvent::DialFailed(id));
         }
         if let Poll::Ready((id, result)) = self.poll_dialling(cx) {
             return Poll::Ready(match result {

@@ -15,11 +15,13 @@ use core::task::Waker;
 use core::time::Duration;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
-use voxwire_core::{FrameBuf, FrameError, Handler, Input, Instant, PeerId, Session, Via};
+use voxwire_core::{FrameBuf, FrameError, Framing as _, Handler, Input, Instant, PeerId, Session, Via};
 
 pub(super) struct Shared<S: Session> {
     pub(super) common: Common,
     core: Mutex<Core<S>>,
+    /// Whether the session's framing finds the frames in a byte stream.
+    pub(super) is_stream: bool,
     waker_lists: Pool<Vec<Waker>>,
     batches: Pool<DatagramBatch>,
     /// Tells the timer task that a timer is due earlier than it was.
@@ -37,6 +39,7 @@ pub(super) struct Shared<S: Session> {
 impl<S: Session> Shared<S> {
     pub(super) fn new(session: S, handler: Box<dyn Handler<S> + Send>, common: Common) -> Self {
         Self {
+            is_stream: session.framing().is_stream(),
             core: Mutex::new(Core::new(session, handler, &common)),
             common,
             waker_lists: Pool::new(64),

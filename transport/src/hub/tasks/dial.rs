@@ -13,7 +13,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpStream;
-use voxwire_core::{DialId, Framing as _, Input, ListenId, Session, Via};
+use voxwire_core::{DialId, Input, ListenId, Session, Via};
 
 pub(super) fn run<S>(shared: &Arc<Shared<S>>, request: DriverRequest)
 where
@@ -22,10 +22,10 @@ where
 {
     match request {
         // Datagrams cannot be told apart on a byte stream.
-        DriverRequest::Dial { id, .. } if !is_stream(shared) => {
+        DriverRequest::Dial { id, .. } if !shared.is_stream => {
             shared.locked(|core, common, now| core.input(common, now, Input::DialFailed(id)));
         }
-        DriverRequest::Listen(id) if !is_stream(shared) => {
+        DriverRequest::Listen(id) if !shared.is_stream => {
             shared.locked(|core, common, now| core.input(common, now, Input::ListenFailed(id)));
         }
         DriverRequest::Dial { id, host, port } => drop(tokio::spawn(dial(shared.clone(), id, host, port))),
@@ -47,11 +47,6 @@ where
             port.inspect(|port| port.abort());
         }
     }
-}
-
-/// Whether the session's framing finds the frames in a byte stream.
-fn is_stream<S: Session>(shared: &Shared<S>) -> bool {
-    shared.locked(|core, _, _| core.session.framing().is_stream())
 }
 
 /// Binds one of the ports that may be used, at the address of the first listener.
