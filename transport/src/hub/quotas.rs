@@ -306,6 +306,47 @@ mod tests {
         }
     }
 
+    /// The places from which events were logged.
+    #[derive(Default)]
+    struct Callsites(Mutex<Vec<tracing::callsite::Identifier>>);
+
+    impl tracing::Subscriber for Callsites {
+        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+        fn event(&self, event: &tracing::Event<'_>) {
+            self.0.lock().unwrap().push(event.metadata().callsite());
+        }
+
+        fn enter(&self, _: &tracing::span::Id) {}
+
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    /// A log may be limited by call site: an address at its cap does not keep the line that the hub is full from the log.
+    #[test]
+    fn refusals_by_each_rule_are_logged_from_places_of_their_own() {
+        let seen = Arc::new(Callsites::default());
+        let mut caps =
+            Caps::new(&HubSettings { max_per_address: 1, max_connections: 2, ..HubSettings::DEFAULT });
+        tracing::subscriber::with_default(seen.clone(), || {
+            let admitted = ["192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.3"].map(|it| caps.admit(it));
+            assert_eq!(admitted, [true, false, true, false]);
+        });
+        let places = seen.0.lock().unwrap();
+        assert_eq!(places.len(), 2);
+        assert_ne!(places[0], places[1]);
+    }
+
     #[test]
     fn c_06_connections_are_capped_by_address_a_64_is_one_and_loopback_is_exempt() {
         let mut caps =
