@@ -191,9 +191,10 @@ fn evict(connections: &mut Vec<(IpAddr, AbortHandle)>) {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use axum::routing::post;
+    use axum::routing::{get, post};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
+    use tokio::sync::Notify;
 
     /// F-17: a route that reads a body reads 64 KiB at most, and no longer than the deadline.
     #[tokio::test]
@@ -215,6 +216,49 @@ mod tests {
         assert!(ask(BODY + 1, BODY + 1).await.starts_with("HTTP/1.1 413"));
         // A body that never ends.
         assert_eq!(ask(2, 1).await, "");
+        server.abort();
+    }
+
+    /// C-34: the end of a server waits for requests that are carried out, and not for connections that ask for nothing; an answer that lasts
+    /// is waited for apart.
+    #[tokio::test]
+    async fn c_34_only_requests_that_are_carried_out_are_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (begun, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let wait = {
+            let (begun, end) = (begun.clone(), end.clone());
+            async move |lasts: Option<Extension<Lasting>>| {
+                lasts.inspect(|Extension(lasting)| lasting.set());
+                begun.notify_one();
+                end.notified().await;
+            }
+        };
+        let short = wait.clone();
+        let routes =
+            Router::new().route("/lasting", get(wait)).route("/short", get(async move || short(None).await));
+        let exchanges = Exchanges::default();
+        let limits = Limits { connections: 4, deadline: Duration::from_secs(60) };
+        let server = tokio::spawn(serve(listener, routes, limits, exchanges.clone()));
+        let _silent = TcpStream::connect(address).await.unwrap();
+        let ask = async |path: &str| {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+            begun.notified().await;
+            stream
+        };
+        let soon = Duration::from_millis(100);
+        let lasting = ask("/lasting").await;
+        timeout(Duration::from_secs(10), exchanges.finish_short()).await.expect("none is short");
+        let short = ask("/short").await;
+        assert!(timeout(soon, exchanges.finish_short()).await.is_err());
+        assert!(timeout(soon, exchanges.finish_lasting()).await.is_err());
+        end.notify_waiters();
+        for mut stream in [lasting, short] {
+            stream.read_to_end(&mut Vec::new()).await.unwrap();
+        }
+        let both = async { tokio::join!(exchanges.finish_short(), exchanges.finish_lasting()) };
+        timeout(Duration::from_secs(10), both).await.expect("all are answered");
         server.abort();
     }
 }
