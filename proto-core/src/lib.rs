@@ -76,7 +76,7 @@ pub use {
     list::{Element, Iter, List},
     member::{Hearing, Member, Mute},
     message::{Message, Owned},
-    moderation::{Ability, MemberChange, Moderation, Unsupported},
+    moderation::{Ability, MemberChange, Moderation, Unsupported, Watched},
     outbox::Outbox,
     parts::{EqualPart, EqualParts, Part, PartClock, Parts},
     peers::{PeerId, PeerIds, PeerSlab, lengthen},

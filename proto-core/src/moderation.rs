@@ -22,14 +22,25 @@ pub enum Ability {
     Enter,
     /// To find clients by name.
     Names,
+    /// To be told of voice, for recordings.
+    Record,
 }
 
 impl Ability {
     /// All abilities.
-    pub const ALL: &'static [Self] =
-        &[Self::MuteVoice, Self::MuteText, Self::Hearing, Self::Say, Self::Leave, Self::Enter, Self::Names];
+    pub const ALL: &'static [Self] = &[
+        Self::MuteVoice,
+        Self::MuteText,
+        Self::Hearing,
+        Self::Say,
+        Self::Leave,
+        Self::Enter,
+        Self::Names,
+        Self::Record,
+    ];
 
-    /// Its name in interfaces: `mute-voice`, `mute-text`, `hearing`, `say`, `leave`, `enter` or `names`.
+    /// Its name in interfaces: `mute-voice`, `mute-text`, `hearing`, `say`, `leave`, `enter`, `names` or
+    /// `record`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::MuteVoice => "mute-voice",
@@ -39,6 +50,7 @@ impl Ability {
             Self::Leave => "leave",
             Self::Enter => "enter",
             Self::Names => "names",
+            Self::Record => "record",
         }
     }
 
@@ -52,6 +64,7 @@ impl Ability {
             Self::Leave => "take a client out of a room",
             Self::Enter => "put a client into a room",
             Self::Names => "find a client by name",
+            Self::Record => "record voice",
         }
     }
 }
@@ -70,6 +83,15 @@ pub struct Unsupported {
     pub ability: Ability,
     /// Why: "voicelink has no text".
     pub why: &'static str,
+}
+
+/// Whose voice an application is told of: see [`Moderation::watch`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watched<'a> {
+    /// All that is said to a room or group of that name.
+    Room(&'a str),
+    /// All that the client of that name says; in protocols of calls, also what it hears there.
+    Name(&'a str),
 }
 
 /// What an event says about a client.
@@ -177,6 +199,30 @@ pub trait Moderation: Session<Refusal: From<Unsupported>> {
         _text: &str,
     ) -> Result<usize, Self::Refusal> {
         Err(lacking(self, Ability::Say))
+    }
+
+    /// Sends one client a text, as one of `sender`: for `room`, or to the client alone.
+    ///
+    /// # Errors
+    /// [`Unsupported`] where the protocol lacks [`Ability::Say`]; else what the protocol's own says.
+    fn tell(
+        &mut self,
+        _now: Instant,
+        _peer: PeerId,
+        _room: Option<&str>,
+        _sender: &str,
+        _text: &str,
+    ) -> Result<(), Self::Refusal> {
+        Err(lacking(self, Ability::Say))
+    }
+
+    /// Raises events for voice from now on, or no more. Meanwhile no voice of these bypasses the server. A room need not be there; a name is
+    /// watched until its connection ends.
+    ///
+    /// # Errors
+    /// `UnknownPeer` or the like if no client has the name; [`Unsupported`] where the protocol lacks [`Ability::Record`].
+    fn watch(&mut self, _watched: Watched<'_>, _on: bool) -> Result<(), Self::Refusal> {
+        Err(lacking(self, Ability::Record))
     }
 
     /// Takes a client out of a room, puts it into another one, or both.

@@ -323,7 +323,8 @@ pub enum ServerCommand<'a> {
         /// Starts listening to this one.
         to: Option<&'a str>,
     },
-    /// Raise [`ServerEvent::Voice`] for the speech of a client, or of every client.
+    /// Raise [`ServerEvent::Voice`] for the speech of a client, or of every client. A client that is watched is introduced to no client, as what
+    /// goes directly is not seen. [`Moderation::watch`](voxwire_core::Moderation::watch) does the same for a room.
     Watch {
         /// Whose; `None` for every client's.
         client: Option<ClientId>,
@@ -389,7 +390,7 @@ pub enum ServerEvent<'a> {
         /// Starts.
         joined: bool,
     },
-    /// A client speaks; see [`ServerCommand::Watch`].
+    /// A client that is watched speaks, or speaks to a room that is; see [`ServerCommand::Watch`].
     Voice {
         /// Who.
         client: ClientId,

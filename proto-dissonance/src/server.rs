@@ -10,7 +10,7 @@ mod settings;
 
 use crate::rooms::Rooms;
 use crate::{
-    ClientId, CodecSettings, Framing, LeftBecause, Packet, Refusal, Resource, RoomId, RoomRefused,
+    ClientId, Codec, CodecSettings, Framing, LeftBecause, Packet, Refusal, Resource, RoomId, RoomRefused,
     ServerCommand, ServerEvent, ServerRelay, SessionState, Violation, Wire, room_id,
 };
 use alloc::{
@@ -56,6 +56,8 @@ pub struct Server {
     /// Rooms whose numbers belong to them, whether any client listens or not.
     reserved: BTreeMap<RoomId, Box<str>>,
     watch_all: bool,
+    /// What is said to these is told, whether any client listens or not.
+    watched_rooms: Vec<RoomId>,
     hearing: Hearing,
     /// What describing every client to a newcomer takes, roughly: bytes, and the number of memberships.
     state_bytes: usize,
@@ -161,6 +163,7 @@ impl Server {
             policy: Policy(None),
             reserved: BTreeMap::new(),
             watch_all: false,
+            watched_rooms: Vec::new(),
             hearing: Hearing::new(),
             state_bytes: 0,
             listeners: 0,
@@ -224,6 +227,11 @@ impl Server {
     /// The name of a client.
     pub fn name(&self, client: ClientId) -> Option<&str> {
         self.clients.get(client).map(clients::Client::name)
+    }
+
+    /// How a client's voice is encoded.
+    pub fn codec(&self, client: ClientId) -> Option<Codec> {
+        self.clients.get(client).map(|client| client.codec.codec)
     }
 
     /// The connection of a client.
@@ -371,10 +379,6 @@ impl Server {
         }
     }
 
-    fn flags_mut(&mut self, client: ClientId) -> Option<&mut Flags> {
-        self.peers.get_mut(self.clients.peer(client)?).map(|state| &mut state.flags)
-    }
-
     /// Forgets what it keeps of connections that have been quiet for long: looks at some of them.
     #[cold]
     fn sweep(&mut self, now: Instant) {
@@ -436,7 +440,7 @@ impl Server {
             self.controls.get_mut(now, peer).quotas = ControlQuotas::new(share);
         }
         self.outbox.budget(peer, self.settings.droppable_budget);
-        if self.hearing.is_closed() {
+        if self.hearing.is_closed() || self.watch_all {
             self.outbox.direct(peer, false);
         }
         Ok(ServerEvent::Connected { peer, from })
@@ -570,12 +574,14 @@ impl Session for Server {
             }
             ServerCommand::Move { client, from, to } => self.change_rooms(client, from, to),
             ServerCommand::Watch { client: None, on } => {
-                self.watch_all = on;
+                if core::mem::replace(&mut self.watch_all, on) != on {
+                    self.set_all_direct();
+                }
                 Ok(())
             }
             ServerCommand::Watch { client: Some(client), on } => {
-                self.flags_mut(client).ok_or(Refusal::UnknownClient)?.set(Flags::WATCHED, on);
-                Ok(())
+                let peer = self.peer(client).ok_or(Refusal::UnknownClient)?;
+                self.watch_client(peer, on)
             }
         }
     }

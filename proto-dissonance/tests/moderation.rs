@@ -4,10 +4,10 @@
 mod harness;
 
 use harness::{Harness, say, state};
-use voxwire_core::{Limits, Moderation as _, Mute, Output, PeerId, Session as _};
+use voxwire_core::{Limits, Moderation as _, Mute, PeerId, Session as _, Watched};
 use voxwire_dissonance::{
-    ClientId, Packet, Recipient, Refusal, RoomRefused, ServerCommand, ServerRelay, ServerSettings, TextData,
-    room_id,
+    ClientId, DeltaClientState, Packet, Recipient, Refusal, RoomRefused, ServerCommand, ServerRelay,
+    ServerSettings, TextData, room_id,
 };
 
 /// Ann, Ben and Cid, and their connections.
@@ -31,14 +31,16 @@ fn speak(stage: &mut Harness, peer: PeerId, clients: &[ClientId], frame: &[u8]) 
 
 /// Who may be reached without the server, as the driver is told.
 fn direct(stage: &mut Harness, f: impl FnOnce(&mut Harness)) -> Vec<(PeerId, bool)> {
-    f(stage);
-    let told = stage.server.outputs().filter_map(|output| match output {
-        Output::Direct { peer, allowed } => Some((peer, allowed)),
-        _ => None,
-    });
-    let told = told.collect();
     stage.drain();
-    told
+    stage.direct.clear();
+    f(stage);
+    stage.drain();
+    core::mem::take(&mut stage.direct)
+}
+
+/// The same, later.
+fn direct_of(f: impl Fn(&mut Harness)) -> impl Fn(&mut Harness) -> Vec<(PeerId, bool)> {
+    move |stage| direct(stage, &f)
 }
 
 /// C-30: the members are those in the session, with what is decided about them.
@@ -122,6 +124,84 @@ fn c_30_the_driver_is_told_who_may_be_reached_directly() {
     assert_eq!(told, [(ann, false), (ben, false), (cid, false)]);
     let told = direct(&mut stage, |stage| drop(stage.handshake(ben, "ben")));
     assert_eq!(told, []);
+}
+
+/// C-46: what is said to a room that is watched is told, whoever says it, and nothing else that they say.
+#[test]
+fn c_46_what_is_said_to_a_watched_room_is_told() {
+    let (mut stage, [ann, ben, _], [a, b, _]) = three();
+    let session = stage.session();
+    stage.send(ben, &state(session, "ben", b, &["Hall".into(), "Attic".into()])).unwrap();
+    stage.server.watch(Watched::Room("Hall"), true).unwrap();
+    stage.clear();
+    let mut said = 0;
+    let mut say_to = |stage: &mut Harness, to: Recipient| {
+        said += 1;
+        let payload = say(session, a, to, &[said]);
+        let relay = ServerRelay { session, destinations: &[b], payload: &payload };
+        stage.send(ann, &Packet::ServerRelayUnreliable(relay)).unwrap()
+    };
+    let [hall, attic] = ["Hall", "Attic"].map(|room| Recipient::Room(room_id(room)));
+    assert!(say_to(&mut stage, hall).starts_with("Voice"));
+    assert_eq!(say_to(&mut stage, attic), "");
+    assert_eq!(say_to(&mut stage, Recipient::Player(b)), "");
+    stage.server.watch(Watched::Room("Hall"), false).unwrap();
+    assert_eq!(say_to(&mut stage, hall), "");
+    // A client that is watched, to whomever it speaks.
+    stage.server.watch(Watched::Name("ann"), true).unwrap();
+    assert!(say_to(&mut stage, attic).starts_with("Voice"));
+    assert!(say_to(&mut stage, Recipient::Player(b)).starts_with("Voice"));
+    assert_eq!(stage.server.watch(Watched::Name("zoe"), true), Err(Refusal::UnknownClient));
+}
+
+/// C-46: who listens to a room that is watched, or is watched, may not be reached without the server.
+#[test]
+fn c_46_no_direct_path_bypasses_a_server_that_watches() {
+    let (mut stage, [ann, ben, _], [a, b, _]) = three();
+    let session = stage.session();
+    stage.send(ann, &state(session, "ann", a, &["Hall".into()])).unwrap();
+    stage.send(ben, &state(session, "ben", b, &[])).unwrap();
+    stage.drain();
+    let watch = |on| direct_of(move |stage| stage.server.watch(Watched::Room("Hall"), on).unwrap());
+    assert_eq!(watch(true)(&mut stage), [(ann, false)]);
+    let change = |joined| {
+        let delta = DeltaClientState { session, joined, client: b, room: "Hall".into() };
+        direct_of(move |stage| drop(stage.send(ben, &Packet::DeltaClientState(delta)).unwrap()))
+    };
+    assert_eq!(change(true)(&mut stage), [(ben, false)]);
+    assert_eq!(change(false)(&mut stage), [(ben, true)]);
+    // A state leaves all rooms, and enters those of the state.
+    let told = direct(&mut stage, |stage| {
+        stage.send(ann, &state(session, "ann", a, &["Hall".into()])).unwrap();
+    });
+    assert_eq!(told.last(), Some(&(ann, false)));
+    assert_eq!(watch(false)(&mut stage), [(ann, true)]);
+    let watch = |client, on| {
+        direct_of(move |stage| {
+            stage.server.handle_command(stage.now, ServerCommand::Watch { client, on }).unwrap();
+        })
+    };
+    assert_eq!(watch(Some(a), true)(&mut stage), [(ann, false)]);
+    assert_eq!(watch(Some(a), false)(&mut stage), [(ann, true)]);
+    assert_eq!(watch(None, true)(&mut stage).len(), 3);
+    assert_eq!(watch(None, true)(&mut stage), []);
+    let told = direct(&mut stage, |stage| drop(stage.join("dan")));
+    assert!(matches!(told[..], [(_, false)]), "{told:?}");
+}
+
+/// C-46: one client is told something, of a room or for itself.
+#[test]
+fn c_46_one_client_is_told_something_by_the_server() {
+    let (mut stage, [ann, ben, _], [a, ..]) = three();
+    for (room, recipient) in [(Some("Hall"), Recipient::Room(room_id("Hall"))), (None, Recipient::Player(a))]
+    {
+        stage.server.tell(stage.now, ann, room, "server", "this is recorded").unwrap();
+        stage.drain();
+        let sent = stage.sent(ann);
+        let texts: Vec<Packet<'_>> = sent.iter().map(harness::Sent::packet).collect();
+        assert!(matches!(texts[..], [_, Packet::TextData(text), _] if text.recipient == recipient));
+        assert!(stage.sent(ben).is_empty());
+    }
 }
 
 /// C-30: the operator's text comes from a client that is there for as long as it takes.

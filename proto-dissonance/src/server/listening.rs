@@ -200,6 +200,7 @@ impl Server {
         if added {
             self.listeners = self.listeners.saturating_add(1);
             self.state_bytes = self.state_bytes.saturating_add(name.len()).saturating_add(12);
+            self.listening_changed(client, room_id(name));
         }
         added
     }
@@ -210,8 +211,16 @@ impl Server {
         if removed {
             self.listeners = self.listeners.saturating_sub(1);
             self.state_bytes = self.state_bytes.saturating_sub(len).saturating_sub(12);
+            self.listening_changed(client, room);
         }
         removed
+    }
+
+    /// Those who listen to a room that is watched are reached by the server alone.
+    fn listening_changed(&mut self, client: ClientId, room: RoomId) {
+        if self.watched_rooms.contains(&room) {
+            self.set_direct_of(client);
+        }
     }
 
     /// The application moves a client.

@@ -8,7 +8,8 @@ use crate::{
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use voxwire_core::{
-    Ability, Instant, Lane, List, Member, MemberChange, Message as _, Moderation, Mute, PeerId, check_name,
+    Ability, Instant, Lane, List, Member, MemberChange, Message as _, Moderation, Mute, PeerId, Watched,
+    check_name,
 };
 
 impl Moderation for Server {
@@ -109,11 +110,7 @@ impl Moderation for Server {
             return;
         }
         self.hearing.close(closed);
-        for slot in 0..self.peers.slots() {
-            if let Some(peer) = self.peers.peer_at(slot) {
-                self.set_direct(peer);
-            }
-        }
+        self.set_all_direct();
     }
 
     /// Sends those who listen to a room a text, as one of `sender`, who is a client for as long as that takes: the protocol has no other
@@ -123,44 +120,54 @@ impl Moderation for Server {
     /// [`Refusal::InvalidName`]; [`Refusal::Unexpected`] if a client has that name; [`Refusal::Full`] if no number is free the first time;
     /// [`Refusal::Encode`] for a text that is too long, or if the outbox is full.
     fn say(&mut self, now: Instant, room: &str, sender: &str, text: &str) -> Result<usize, Refusal> {
-        check_name(sender.as_bytes()).map_err(|error| Refusal::InvalidName("name", error))?;
-        if self.find(sender).is_some() {
-            return Err(Refusal::Unexpected {
-                state: "a client has the sender's name",
-                command: "send a text",
-            });
-        }
         let id = room_id(room);
         let listened = self.rooms.get(id).filter(|listened| *listened.name == *room);
         let listeners = listened.map_or(&[][..], |listened| &*listened.listeners);
         let to: Vec<PeerId> = listeners.iter().filter_map(|&listener| self.clients.peer(listener)).collect();
-        let session = self.session;
-        let packets = |client| {
-            let info = ClientInfo { name: Text::new(sender), id: client, codec: CodecSettings::DEFAULT };
-            let text =
-                TextData { session, sender: client, recipient: Recipient::Room(id), text: text.into() };
-            [
-                Packet::ClientState(ClientState { session, client: info, rooms: List::from(&[][..]) }),
-                Packet::TextData(text),
-                Packet::RemoveClient { session, client },
-            ]
-        };
-        // Every number is as long.
-        let mut len: usize = 0;
-        for packet in packets(ClientId::new(0)) {
-            len = len.saturating_add(packet.encoded_len(&self.wire)?);
+        self.say_to(now, &to, Recipient::Room(id), sender, text)
+    }
+
+    /// The same to one client alone, which need not listen to `room`.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownPeer`], and those of [`say`](Self::say).
+    fn tell(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        room: Option<&str>,
+        sender: &str,
+        text: &str,
+    ) -> Result<(), Refusal> {
+        let client = self.client_of(peer).ok_or(Refusal::UnknownPeer)?;
+        let recipient = room.map_or(Recipient::Player(client), |room| Recipient::Room(room_id(room)));
+        self.say_to(now, &[peer], recipient, sender, text).map(drop)
+    }
+
+    /// Raises [`ServerEvent::Voice`] for what is said to a room, or by a client. Whom that client speaks to, and those who listen to the room,
+    /// are reached by the server alone.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownClient`] if no client has the name; [`Refusal::InvalidName`] for a name that no room can have.
+    fn watch(&mut self, watched: Watched<'_>, on: bool) -> Result<(), Refusal> {
+        match watched {
+            Watched::Name(name) => {
+                let peer = self.find(name).and_then(|client| self.peer(client));
+                self.watch_client(peer.ok_or(Refusal::UnknownClient)?, on)
+            }
+            Watched::Room(name) => {
+                self.check_room(name).map_err(|error| Refusal::InvalidName("room name", error))?;
+                let room = room_id(name);
+                self.watched_rooms.retain(|watched| *watched != room);
+                if on {
+                    self.watched_rooms.push(room);
+                }
+                for client in self.rooms.listeners(room).to_vec() {
+                    self.set_direct_of(client);
+                }
+                Ok(())
+            }
         }
-        if to.is_empty() {
-            return Ok(0);
-        }
-        self.outbox.check_capacity(len, to.len().saturating_mul(3))?;
-        let full = Refusal::Full { what: Resource::Clients, max: usize::from(u16::MAX) };
-        let client = self.clients.operator(now).ok_or(full)?;
-        for packet in packets(client) {
-            self.outbox.send(to.iter().copied(), Lane::Reliable, &packet, &self.wire)?;
-        }
-        self.stats.texts = self.stats.texts.saturating_add(1);
-        Ok(to.len())
     }
 
     /// Takes a client out of a room that it listens to. Our own clients follow.
@@ -188,9 +195,84 @@ impl Moderation for Server {
 }
 
 impl Server {
-    /// Whether a client may be reached without the server.
-    fn set_direct(&mut self, peer: PeerId) {
-        let muted = self.peers.get(peer).is_some_and(|state| state.flags.has(Flags::MUTE_VOICE));
-        self.outbox.direct(peer, !muted && !self.hearing.is_decided(peer));
+    /// Sends some clients a text of a sender that is no client.
+    fn say_to(
+        &mut self,
+        now: Instant,
+        to: &[PeerId],
+        recipient: Recipient,
+        sender: &str,
+        text: &str,
+    ) -> Result<usize, Refusal> {
+        check_name(sender.as_bytes()).map_err(|error| Refusal::InvalidName("name", error))?;
+        if self.find(sender).is_some() {
+            return Err(Refusal::Unexpected {
+                state: "a client has the sender's name",
+                command: "send a text",
+            });
+        }
+        let session = self.session;
+        let packets = |client| {
+            let info = ClientInfo { name: Text::new(sender), id: client, codec: CodecSettings::DEFAULT };
+            let text = TextData { session, sender: client, recipient, text: text.into() };
+            [
+                Packet::ClientState(ClientState { session, client: info, rooms: List::from(&[][..]) }),
+                Packet::TextData(text),
+                Packet::RemoveClient { session, client },
+            ]
+        };
+        // Every number is as long.
+        let mut len: usize = 0;
+        for packet in packets(ClientId::new(0)) {
+            len = len.saturating_add(packet.encoded_len(&self.wire)?);
+        }
+        if to.is_empty() {
+            return Ok(0);
+        }
+        self.outbox.check_capacity(len, to.len().saturating_mul(3))?;
+        let full = Refusal::Full { what: Resource::Clients, max: usize::from(u16::MAX) };
+        let client = self.clients.operator(now).ok_or(full)?;
+        for packet in packets(client) {
+            self.outbox.send(to.iter().copied(), Lane::Reliable, &packet, &self.wire)?;
+        }
+        self.stats.texts = self.stats.texts.saturating_add(1);
+        Ok(to.len())
+    }
+
+    /// Whether what a client says is told. It is introduced to no client then.
+    pub(super) fn watch_client(&mut self, peer: PeerId, on: bool) -> Result<(), Refusal> {
+        self.peers.get_mut(peer).ok_or(Refusal::UnknownPeer)?.flags.set(Flags::WATCHED, on);
+        self.set_direct(peer);
+        Ok(())
+    }
+
+    /// Whether a client may be reached without the server: not where it is muted, where it is decided whom it hears, and where it or a room
+    /// that it listens to is watched.
+    pub(super) fn set_direct(&mut self, peer: PeerId) {
+        let Some(state) = self.peers.get(peer) else { return };
+        let kept = state.flags.has(Flags::MUTE_VOICE) || state.flags.has(Flags::WATCHED) || self.watch_all;
+        let listens = state.client.is_some_and(|client| self.listens_to_watched(client));
+        let allowed = !kept && !listens && !self.hearing.is_decided(peer);
+        self.outbox.direct(peer, allowed);
+    }
+
+    /// The same, of a client that listens to other rooms than before.
+    pub(super) fn set_direct_of(&mut self, client: ClientId) {
+        if let Some(peer) = self.clients.peer(client) {
+            self.set_direct(peer);
+        }
+    }
+
+    /// The same, of all.
+    pub(super) fn set_all_direct(&mut self) {
+        for slot in 0..self.peers.slots() {
+            if let Some(peer) = self.peers.peer_at(slot) {
+                self.set_direct(peer);
+            }
+        }
+    }
+
+    fn listens_to_watched(&self, client: ClientId) -> bool {
+        self.watched_rooms.iter().any(|&room| self.rooms.listeners(room).binary_search(&client).is_ok())
     }
 }

@@ -169,6 +169,7 @@ impl Server {
             stats,
             outbox,
             watch_all,
+            watched_rooms,
             hearing,
             addressees,
             ..
@@ -224,7 +225,8 @@ impl Server {
         };
         stats.voice = stats.voice.saturating_add(u64::from(!continued));
         stats.voice_copies = stats.voice_copies.saturating_add(copies as u64);
-        let watched = (state.flags.has(Flags::WATCHED) || *watch_all) && !continued;
+        let watched = !continued
+            && (state.flags.has(Flags::WATCHED) || *watch_all || is_said_to(watched_rooms, voice.channels));
         Ok(watched.then_some(ServerEvent::Voice { client: sender, voice, copies }))
     }
 
@@ -301,6 +303,16 @@ impl Server {
         let former = self.controls.get(peer).is_some_and(|state| state.had(now, got));
         if former { Violation::FormerNumber(got) } else { Violation::Forged { got, expected } }
     }
+}
+
+/// Whether a packet is addressed to one of some rooms. No room is looked at where there are none.
+#[inline]
+fn is_said_to(rooms: &[RoomId], channels: &[Channel]) -> bool {
+    let is_among = |channel: &Channel| match channel.recipient() {
+        Recipient::Room(room) => rooms.contains(&room),
+        Recipient::Player(_) => false,
+    };
+    !rooms.is_empty() && channels.iter().any(is_among)
 }
 
 /// Those among its destinations that a packet is addressed to.

@@ -18,6 +18,8 @@ pub struct Harness {
     pub closed: Vec<PeerId>,
     /// Until when each connection's reading pauses.
     pub paused: Vec<(PeerId, Instant)>,
+    /// Who may be reached without the server, as the driver was told.
+    pub direct: Vec<(PeerId, bool)>,
     sent: Vec<Sent>,
     events: Vec<String>,
     ids: PeerIds,
@@ -43,6 +45,7 @@ impl Harness {
             now: Instant::from_nanos(1_000_000_000),
             closed: Vec::new(),
             paused: Vec::new(),
+            direct: Vec::new(),
             sent: Vec::new(),
             events: Vec::new(),
             ids: PeerIds::new(),
@@ -120,6 +123,7 @@ impl Harness {
                 }
                 Output::Close { peer } => self.closed.push(peer),
                 Output::Pause { peer, until } => self.paused.push((peer, until)),
+                Output::Direct { peer, allowed } => self.direct.push((peer, allowed)),
                 _ => {}
             }
         }

@@ -12,6 +12,7 @@ impl Moderation for Server {
             Ability::Leave | Ability::Enter => Some(
                 "msgpack's users choose the groups and calls that they are in: the protocol has no word that moves one",
             ),
+            Ability::Record => Some("the server records Dissonance alone"),
             _ => None,
         }
     }

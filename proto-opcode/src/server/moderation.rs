@@ -14,6 +14,7 @@ impl Moderation for Server {
             Ability::MuteVoice | Ability::Hearing if self.settings.relay.is_none() => Some(
                 "opcode's calls go straight between clients: set `relay`, so that the server carries them",
             ),
+            Ability::Record => Some("the server records Dissonance alone"),
             Ability::MuteVoice | Ability::Hearing | Ability::Names => None,
         }
     }

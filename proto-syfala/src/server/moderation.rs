@@ -11,6 +11,7 @@ impl Moderation for Server {
             Ability::MuteVoice => None,
             Ability::Names => Some("syfala has no names: say which peer"),
             Ability::MuteText | Ability::Say => Some("syfala has no text"),
+            Ability::Record => Some("a syfala device hands on no voice of one client"),
             Ability::Hearing => Some("a syfala device mixes what it plays for all of its clients"),
             Ability::Leave | Ability::Enter => Some("syfala has no rooms"),
         }

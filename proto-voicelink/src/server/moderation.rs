@@ -11,6 +11,7 @@ impl Moderation for Server {
         match ability {
             Ability::MuteText | Ability::Say => Some("voicelink has no text"),
             Ability::Leave | Ability::Enter => Some("voicelink has no rooms"),
+            Ability::Record => Some("the server records Dissonance alone"),
             Ability::MuteVoice | Ability::Hearing | Ability::Names => None,
         }
     }
