@@ -48,7 +48,7 @@ pub use {
     pcm_voice::{PcmMixer, PcmSpeaker},
     picture::draw_waveforms,
     preprocess::Preprocessor,
-    record::{WavRecorder, save_wav},
+    record::{WavRecorder, save_wav, wav_header},
     recording::{Recording, RecordingAbort},
     resample::{ClipStream, StreamResampler, resample},
     sound_file::{READ_AHEAD, SoundFile, SoundStream},

@@ -200,15 +200,7 @@ impl WavRecorder {
 
     /// Brings the header up to date.
     fn write_header(&mut self, len: u32) -> io::Result<()> {
-        let header = &mut self.header;
-        let header_len = header.len() as u32;
-        let padded = len.saturating_add(len % 2);
-        header[4..8].copy_from_slice(&padded.saturating_add(header_len - 8).to_le_bytes());
-        if let Some(fact) = self.fact {
-            header[fact..fact + 4].copy_from_slice(&(len / self.frame).to_le_bytes());
-        }
-        let end = header.len();
-        header[end - 4..].copy_from_slice(&len.to_le_bytes());
+        set_len(&mut self.header, self.fact, self.frame, len);
         if !self.is_pipe {
             self.file.seek(SeekFrom::Start(0))?;
         }
@@ -218,6 +210,27 @@ impl WavRecorder {
     fn about(&self, error: &io::Error) -> Error {
         Error::File { path: self.path.clone(), reason: error.to_string() }
     }
+}
+
+/// All that stands before `len` bytes of samples in a WAV file, which stores them in `format`: signed, but for 8 bits, of at most 32 bits, or
+/// floats of 32 bits. It is as long for any `len`.
+pub fn wav_header(rate: u32, channels: u16, format: SampleFormat, len: u32) -> Vec<u8> {
+    let format = storable(format);
+    let (mut header, fact) = header(rate, channels, format);
+    set_len(&mut header, fact, u32::from(channels.max(1)) * format.size() as u32, len);
+    header
+}
+
+/// Says how many bytes of samples follow.
+fn set_len(header: &mut [u8], fact: Option<usize>, frame: u32, len: u32) {
+    let header_len = header.len() as u32;
+    let padded = len.saturating_add(len % 2);
+    header[4..8].copy_from_slice(&padded.saturating_add(header_len - 8).to_le_bytes());
+    if let Some(fact) = fact {
+        header[fact..fact + 4].copy_from_slice(&(len / frame).to_le_bytes());
+    }
+    let end = header.len();
+    header[end - 4..].copy_from_slice(&len.to_le_bytes());
 }
 
 /// All that stands before the samples, and where the number of frames is in it: what is not integers of 8 or 16 bits in one or
