@@ -9,6 +9,7 @@ use crate::Error;
 use crate::control::ControlSettings;
 use crate::logging::LogFormat;
 use crate::protocols::{Protocol, Section, Sections};
+use crate::recording::RecordingSettings;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
@@ -39,6 +40,8 @@ pub struct Config {
     pub http_connections: usize,
     /// How long a request of the status page and its answer may take together: 10 s.
     pub http_deadline: Duration,
+    /// What is kept of recordings, and who is told of them.
+    pub recording: RecordingSettings,
     /// Control by operators: off.
     pub control: ControlSettings,
     /// Certificate chain and key.
@@ -96,6 +99,7 @@ impl Default for Config {
             http: Wanted::IfFree(DEFAULT_HTTP),
             http_connections: 64,
             http_deadline: Duration::from_secs(10),
+            recording: RecordingSettings::default(),
             control: ControlSettings::default(),
             tls: None,
             allow_plain: false,

@@ -16,12 +16,12 @@ mod time;
 mod webhook;
 
 use crate::config::Config;
+use crate::recording::Recorder;
 use crate::service::Service;
 use crate::{Error, Protocol};
 use bans::{Ban, Bans};
 use core::fmt;
 use core::net::IpAddr;
-use events::Events;
 use realm::Realm;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -31,8 +31,9 @@ use tokio::sync::{Notify, Semaphore};
 
 pub(crate) use api::routes;
 pub use command::Ctl;
+pub(crate) use events::Events;
 pub(crate) use handler::Controlled;
-pub(crate) use realm::Moderator;
+pub(crate) use realm::{Moderator, text};
 pub use settings::ControlSettings;
 pub(crate) use socket::{Socket, SocketFile, serve as serve_socket};
 pub(crate) use webhook::spawn as spawn_webhooks;
@@ -58,6 +59,17 @@ pub(crate) enum Failure {
     Unavailable(String),
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsupported(why) => f.write_str(why),
+            Self::NotFound(what) | Self::Invalid(what) | Self::Refused(what) | Self::Unavailable(what) => {
+                f.write_str(what)
+            }
+        }
+    }
+}
+
 /// Control of a server.
 pub(crate) struct Control {
     bans: Bans,
@@ -65,6 +77,7 @@ pub(crate) struct Control {
     events: Arc<Events>,
     realms: BTreeMap<&'static str, Realm>,
     services: OnceLock<Arc<[Box<dyn Service>]>>,
+    recorder: OnceLock<Arc<Recorder>>,
     end: Notify,
     /// Which operator ends the server.
     ended_by: OnceLock<String>,
@@ -97,6 +110,7 @@ impl Control {
             events: Arc::new(Events::new()),
             realms: Protocol::all().map(|protocol| (protocol.name(), Realm::default())).collect(),
             services: OnceLock::new(),
+            recorder: OnceLock::new(),
             end: Notify::new(),
             ended_by: OnceLock::new(),
             streams: Arc::new(Semaphore::new(STREAMS)),
@@ -107,6 +121,21 @@ impl Control {
     /// The protocols are served.
     pub(crate) fn serves(&self, services: Arc<[Box<dyn Service>]>) {
         let _ = self.services.set(services);
+    }
+
+    /// What clients say is recorded by this.
+    pub(crate) fn records(&self, recorder: Arc<Recorder>) {
+        let _ = self.recorder.set(recorder);
+    }
+
+    fn recorder(&self) -> Result<&Recorder, Failure> {
+        let recorder = self.recorder.get().map(|recorder| &**recorder);
+        recorder.ok_or_else(|| Failure::Unavailable("the server is starting".into()))
+    }
+
+    /// Where what happens is told.
+    pub(crate) fn events(&self) -> Arc<Events> {
+        self.events.clone()
     }
 
     fn services(&self) -> &[Box<dyn Service>] {
@@ -190,6 +219,6 @@ fn unavailable(error: impl fmt::Display) -> Failure {
 }
 
 /// An object of these fields.
-fn fields<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
+pub(crate) fn fields<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
     fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
 }

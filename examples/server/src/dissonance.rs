@@ -9,6 +9,7 @@ use crate::figure::Figure;
 use crate::logging::{EventName, peer_span};
 use crate::names::{Who, quoted};
 use crate::protocols::{Hosted as _, Protocol};
+use crate::recording::{Said, Tap, What};
 use crate::refusals::{Refusals, Rule};
 use crate::service::{HubService, hub_settings};
 pub use settings::{DEFAULT_QUIC_PORT, Dissonance};
@@ -16,7 +17,9 @@ use std::io;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use voxwire_core::{Handler, Instant, Moderation as _, PeerId};
-use voxwire_dissonance::{ClientId, Server, ServerEvent, ServerSettings, ServerStats};
+use voxwire_dissonance::{
+    ClientId, Codec, Recipient, Server, ServerEvent, ServerSettings, ServerStats, room_id,
+};
 use voxwire_transport::{HubSettings, Listener};
 
 /// Starts serving on `listeners`, one session for all.
@@ -25,8 +28,9 @@ fn start(
     dissonance: &Dissonance,
     listeners: Vec<Listener>,
     control: Option<Arc<Control>>,
+    tap: Arc<Tap>,
 ) -> Result<HubService<Server>, Error> {
-    let Dissonance { rooms, rooms_only, token, max_rooms, .. } = dissonance.clone();
+    let Dissonance { rooms, rooms_only, token, max_rooms, record_rooms, .. } = dissonance.clone();
     let defaults = match config.profile_of(Protocol::DISSONANCE) {
         Profile::Safe => ServerSettings::DEFAULT,
         Profile::Original => ServerSettings::ORIGINAL,
@@ -57,9 +61,9 @@ fn start(
     let listeners: io::Result<_> = listeners.into_iter().map(with_token).collect();
     // A newcomer is told of every client at once: some fifty bytes for each.
     let settings = HubSettings { max_queued: 2 * 1024 * 1024, ..hub_settings(config, Protocol::DISSONANCE) };
-    let handler = Controlled::new(Log(refusals.clone()), Dissonance::NAME, control);
+    let handler = Controlled::new(Log(refusals.clone(), tap.clone()), Dissonance::NAME, control);
     let service = HubService::spawn(Protocol::DISSONANCE, listeners?, server, handler, settings, figures)?;
-    Ok(service.moderated(refusals))
+    service.moderated(refusals).recorded(tap, record_rooms.into_iter().map(What::Room))
 }
 
 /// What is counted.
@@ -97,7 +101,7 @@ fn figures(server: &Server) -> Vec<Figure> {
 
 /// Writes down who comes and goes. Text that peers chose is logged escaped.
 #[derive(Debug)]
-struct Log(Arc<Refusals>);
+struct Log(Arc<Refusals>, Arc<Tap>);
 
 /// Of whom an event is that is logged.
 const fn peer_of(event: &ServerEvent<'_>) -> Option<PeerId> {
@@ -110,8 +114,34 @@ const fn peer_of(event: &ServerEvent<'_>) -> Option<PeerId> {
     }
 }
 
+/// What of an event goes into recordings, and who has to be told of those.
+fn record(tap: &Tap, server: &mut Server, now: Instant, event: &ServerEvent<'_>) {
+    match event {
+        ServerEvent::Voice { client, voice, .. } => {
+            let is_said_to = |room: &str| {
+                let room = Recipient::Room(room_id(room));
+                voice.channels.iter().any(|channel| channel.recipient() == room)
+            };
+            let said = Said::Opus { packet: voice.frame, channels: 1, sequence: Some(voice.sequence) };
+            let is_opus = server.codec(*client) == Some(Codec::OPUS);
+            if let Some(name) = server.name(*client).filter(|_| is_opus && !voice.frame.is_empty()) {
+                tap.said(now, name, is_said_to, said);
+            }
+        }
+        ServerEvent::Joined { peer, .. } => tap.came(server, now, *peer),
+        ServerEvent::Rooms { client, .. } | ServerEvent::Listening { client, .. } => {
+            if let Some(peer) = server.peer(*client) {
+                tap.moved(server, now, peer);
+            }
+        }
+        ServerEvent::Left { peer, .. } => tap.gone(*peer),
+        _ => {}
+    }
+}
+
 impl Handler<Server> for Log {
-    fn on_event(&mut self, server: &mut Server, _now: Instant, event: ServerEvent<'_>) {
+    fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
+        record(&self.1, server, now, &event);
         let name = |client: ClientId| {
             Who { name: server.name(client).map(str::as_bytes), address: None }.to_string()
         };

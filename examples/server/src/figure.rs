@@ -24,6 +24,7 @@ pub(crate) enum Value {
 
 const DROPPED: &str = "Packets dropped: for a slow listener, over their sender's rate, or belonging nowhere";
 const REFUSALS: &str = "What was refused, by the rule that refused it";
+const UNRECORDED: &str = "Pieces of sound that a recording lacks, and why";
 const DISCONNECTS: &str = "Connections closed by the server";
 
 impl Figure {
@@ -47,6 +48,11 @@ impl Figure {
     /// What was refused by a rule.
     pub(crate) const fn refusals(rule: &'static str, value: u64) -> Self {
         Self { label: Some(("rule", rule)), ..Self::counter("refusals", REFUSALS, value) }
+    }
+
+    /// What was said and is in no recording, and why.
+    pub(crate) const fn unrecorded(reason: &'static str, value: u64) -> Self {
+        Self { label: Some(("reason", reason)), ..Self::counter("unrecorded_pieces", UNRECORDED, value) }
     }
 
     const fn disconnects(reason: &'static str, value: u64) -> Self {

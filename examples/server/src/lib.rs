@@ -19,6 +19,7 @@ pub mod notify;
 mod opcode;
 mod private_files;
 mod protocols;
+mod recording;
 mod refusals;
 mod service;
 mod status;
@@ -35,6 +36,7 @@ pub use {
     msgpack::Msgpack,
     opcode::Opcode,
     protocols::{Protocol, Sections},
+    recording::RecordingSettings,
     service::{Listening, Running, check, start},
     syfala::{Syfala, SyfalaSound, sample_type},
     voicelink::{FixedName, Voicelink},

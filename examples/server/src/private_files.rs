@@ -31,3 +31,27 @@ pub(crate) fn open_private(path: &Path, follow: bool) -> io::Result<File> {
     }
     options.open(path)
 }
+
+/// Makes a file that is not there, for writing.
+pub(crate) fn create_private(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    options.open(path)
+}
+
+/// Opens a file that is there, and is no link, for writing.
+pub(crate) fn open_to_write(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.write(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.custom_flags(nix::libc::O_NOFOLLOW);
+    }
+    options.open(path)
+}

@@ -5,7 +5,9 @@ use crate::config::{Config, Wanted};
 use crate::control::{self, Control, Moderator, Socket, SocketFile};
 use crate::figure::Figure;
 use crate::logging::LogViolations;
+use crate::names::quoted;
 use crate::protocols::Protocol;
+use crate::recording::{Recorder, Tap, What};
 use crate::refusals::Refusals;
 use crate::status::Exchanges;
 use crate::{Error, descriptors, memory, status};
@@ -20,7 +22,7 @@ use std::io;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use voxwire_core::{Handler, Session};
+use voxwire_core::{Handler, Moderation, Session};
 use voxwire_transport::{Drained, Handle, Hub, HubSettings, HubStats, Listener, tls};
 
 /// One bound socket, as it is announced: `PROTOCOL TRANSPORT ADDR:PORT`.
@@ -79,6 +81,7 @@ pub(crate) struct HubService<S: Session> {
     /// What is counted beside the connections.
     figures: fn(&S) -> Vec<Figure>,
     refusals: Option<Arc<Refusals>>,
+    tap: Option<Arc<Tap>>,
 }
 
 impl<S: Session<Framing: Send> + Send + 'static> HubService<S> {
@@ -93,7 +96,7 @@ impl<S: Session<Framing: Send> + Send + 'static> HubService<S> {
     ) -> Result<Self, Error> {
         let handler = LogViolations::new(protocol.name(), handler);
         let hub = Hub::spawn(listeners, session, handler, settings)?;
-        Ok(Self { protocol: protocol.name(), hub, moderator: None, figures, refusals: None })
+        Ok(Self { protocol: protocol.name(), hub, moderator: None, figures, refusals: None, tap: None })
     }
 
     /// The same, with clients that operators can do something about, and that may be refused.
@@ -103,6 +106,30 @@ impl<S: Session<Framing: Send> + Send + 'static> HubService<S> {
     {
         Self { moderator: Some(|hub| hub), refusals: Some(refusals), ..self }
     }
+
+    /// The same, with voice that can be recorded. What the settings say is, from now on.
+    pub(crate) fn recorded(self, tap: Arc<Tap>, always: impl IntoIterator<Item = What>) -> Result<Self, Error>
+    where
+        S: Moderation,
+    {
+        record_always(&self.hub, &tap, always)?;
+        Ok(Self { tap: Some(tap), ..self })
+    }
+}
+
+/// Begins the recordings that the settings ask for.
+pub(crate) fn record_always<S: Moderation<Framing: Send> + Send + 'static>(
+    hub: &Handle<S>,
+    tap: &Tap,
+    always: impl IntoIterator<Item = What>,
+) -> Result<(), Error> {
+    always.into_iter().try_for_each(|what| {
+        let name = quoted(what.name());
+        let begun = hub.call(|session, now| tap.start(session, now, what, "settings"));
+        begun.map(drop).map_err(|failure| {
+            Error::Usage(format!("{}: {name} cannot be recorded: {failure}", tap.protocol()))
+        })
+    })
 }
 
 impl<S: Session> fmt::Debug for HubService<S> {
@@ -132,6 +159,7 @@ impl<S: Session<Framing: Send> + Send + 'static> Service for HubService<S> {
     fn figures(&self) -> Vec<Figure> {
         let mut own = self.hub.call(|session, _| (self.figures)(session));
         own.extend(self.refusals.iter().flat_map(|refusals| refusals.figures()));
+        own.extend(self.tap.iter().flat_map(|tap| tap.figures()));
         Figure::of_hub(&self.hub.stats(), own)
     }
 
@@ -166,6 +194,7 @@ pub struct Running {
     certificates: Arc<Certificates>,
     readiness: Arc<Readiness>,
     control: Option<Arc<Control>>,
+    recorder: Arc<Recorder>,
     exchanges: Exchanges,
     _socket: Option<SocketFile>,
     /// What goes on for as long as the server runs.
@@ -190,11 +219,19 @@ pub fn check(config: &Config) -> Result<(), Error> {
 pub async fn start(config: Config) -> Result<Running, Error> {
     let certificates = Certificates::of(&config)?;
     let (control, tokens) = (Control::open(&config)?, config.control.tokens()?);
+    let recorder = Arc::new(Recorder::open(&config, control.as_ref().map(|control| control.events())));
     let (socket, socket_file) = config.control.socket.as_deref().map(Socket::bind).transpose()?.unzip();
     let tls = certificates.tcp()?;
     config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let http = status::bind(config.http).await?;
-    let mut ports = Ports { config: &config, tls, certificates, control: control.clone(), bound: Vec::new() };
+    let mut ports = Ports {
+        config: &config,
+        tls,
+        certificates,
+        control: control.clone(),
+        recorder: recorder.clone(),
+        bound: Vec::new(),
+    };
     let mut services: Vec<Box<dyn Service>> = Vec::new();
     for protocol in &config.only {
         services.push(config.section(*protocol).start(&config, &mut ports)?);
@@ -207,6 +244,7 @@ pub async fn start(config: Config) -> Result<Running, Error> {
     let readiness = Arc::new(Readiness { services: services.clone(), draining: AtomicBool::new(false) });
     if let Some(control) = &control {
         control.serves(services.clone());
+        control.records(recorder.clone());
         control::spawn_webhooks(control, &config.control.webhooks);
     }
     if let Some(total) = config.descriptors {
@@ -237,6 +275,7 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         certificates,
         readiness,
         control,
+        recorder,
         exchanges,
         _socket: socket_file,
         _tasks: tasks,
@@ -249,6 +288,7 @@ pub(crate) struct Ports<'c> {
     tls: Option<Arc<tls::rustls::ServerConfig>>,
     certificates: Certificates,
     control: Option<Arc<Control>>,
+    recorder: Arc<Recorder>,
     bound: Vec<Listening>,
 }
 
@@ -326,6 +366,11 @@ impl Ports<'_> {
     /// What the protocols' handlers tell of their clients.
     pub(crate) fn control(&self) -> Option<Arc<Control>> {
         self.control.clone()
+    }
+
+    /// What the clients of a protocol say goes there to be recorded.
+    pub(crate) fn tap(&self, protocol: Protocol) -> Arc<Tap> {
+        self.recorder.tap(protocol.name()).expect("every protocol has one").clone()
     }
 
     fn with_tls(&self, listener: Listener) -> Result<Listener, Error> {
@@ -414,9 +459,19 @@ impl Running {
             tokio::join!(self.exchanges.finish_short(), self.exchanges.finish_lasting());
         };
         let rest = end.saturating_duration_since(Instant::now());
-        let _ = tokio::time::timeout(rest.min(LAST_ANSWERS), told).await;
-        finished
+        let told = tokio::time::timeout(rest.min(LAST_ANSWERS), told);
+        let (written, _) = tokio::join!(finish_recordings(self.recorder, rest), told);
+        finished & written
     }
+}
+
+/// Waits for what was said last to be written, for so long at most. False if it is not.
+async fn finish_recordings(recorder: Arc<Recorder>, timeout: Duration) -> bool {
+    let written = tokio::task::spawn_blocking(move || recorder.finish(timeout)).await.unwrap_or(false);
+    if !written {
+        tracing::error!("recordings are not written to their end: the disk hangs");
+    }
+    written
 }
 
 /// How long a drain waits for the readers of events, and of answers by HTTP.

@@ -15,6 +15,8 @@ use kit::watch::Watch;
 use kit::{Server, file};
 use std::io::Write;
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
+use std::process::Command;
 use voxwire_dissonance::{
     Channel, ClientId, DeltaClientState, Options, Packet, Profile, Recipient, ServerRelay, TextData,
     VoiceData, room_id,
@@ -51,8 +53,12 @@ networks = ["127.0.0.1/32"]
 fn every_metric_moves() {
     let data = kit::folder("metrics");
     let config = file("metrics.toml", SETTINGS);
-    let server = Server::start(&["--config", config.to_str().unwrap(), "--data", data.to_str().unwrap()]);
+    let socket = data.join("control.sock");
+    let arguments = ["--config", config.to_str().unwrap(), "--data", data.to_str().unwrap()];
+    let server = Server::start(&[&arguments[..], &["--control-socket", socket.to_str().unwrap()]].concat());
     let mut watch = Watch::new(server.address("http tcp"));
+    record(&socket, &["dissonance", "--room", "Lobby"]);
+    watch.see("dissonance", &["active_recordings", "recordings_begun_total"]);
     voicelink(server.address("voicelink tcp"), &mut watch);
     opcode(server.address("opcode tcp"), &mut watch);
     msgpack(server.address("msgpack zmtp"), &mut watch);
@@ -72,6 +78,13 @@ fn every_metric_moves() {
     assert!(watch.first.len() > 110 && still.is_empty(), "nothing moves {still:?}");
     drop(server);
     let _ = std::fs::remove_dir_all(data);
+}
+
+/// Has something recorded.
+fn record(socket: &Path, what: &[&str]) {
+    let arguments = ["ctl", "--socket", socket.to_str().unwrap(), "record"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_voxwire-server"));
+    assert!(command.args(arguments).args(what).status().unwrap().success());
 }
 
 fn voicelink(address: SocketAddr, watch: &mut Watch) {
@@ -275,6 +288,9 @@ fn dissonance(address: SocketAddr, watch: &mut Watch) {
         ann.write_all(&relay(&voice(ann_is, sequence), &[ben_is])).unwrap();
     }
     watch.see("dissonance", &["dropped_packets_total{reason=\"sender-rate\"}"]);
+    // More than can be played in that time.
+    watch.see("dissonance", &["recorded_files_total", "recorded_bytes_total"]);
+    watch.see("dissonance", &["unrecorded_pieces_total{reason=\"unusable\"}"]);
     let mut stranger = connect(address);
     stranger.write_all(b"no hello at all").unwrap();
     watch.see("dissonance", &["disconnects_total{reason=\"broken-stream\"}"]);

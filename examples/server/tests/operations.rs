@@ -56,7 +56,14 @@ fn c_07_every_flag_has_its_variable() {
     // These ask for something else than serving, or are another name of a setting.
     let others = ["help", "version", "check-config", "print-default-config", "no-quic"];
     // Any text is one.
-    let texts = ["data", "dissonance-rooms", "syfala-sound", "control-socket", "control-say-as"];
+    let texts = [
+        "data",
+        "dissonance-rooms",
+        "dissonance-record-rooms",
+        "syfala-sound",
+        "control-socket",
+        "control-say-as",
+    ];
     let flags = flags();
     assert!(flags.len() > 60, "{flags:?}");
     for flag in &flags {
@@ -84,6 +91,7 @@ fn c_07_every_flag_has_its_variable() {
     for (name, value, only, expected) in [
         ("VOXWIRE_SYFALA_SOUND", "no-such.wav", "syfala", "no-such.wav"),
         ("VOXWIRE_DISSONANCE_ROOMS", &*long, "dissonance", "the room"),
+        ("VOXWIRE_DISSONANCE_RECORD_ROOMS", &*long, "dissonance", "cannot be recorded"),
         ("VOXWIRE_DATA", "/dev/null/data", "dissonance", "/dev/null/data"),
     ] {
         let arguments = [&["--only", only], &quiet[2..]].concat();

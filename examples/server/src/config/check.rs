@@ -11,6 +11,9 @@ const HTTP_CONNECTIONS: RangeInclusive<usize> = 1..=4096;
 const SECONDS: RangeInclusive<u64> = 1..=3600;
 /// Of one address: no more than most machines have cores. 0 is one for each core.
 const UDP_SOCKETS: RangeInclusive<usize> = 0..=64;
+/// A century, and a pebibyte; 0 for no limit.
+const RECORDINGS_DAYS: RangeInclusive<u32> = 0..=36_500;
+const RECORDINGS_MIB: RangeInclusive<u64> = 0..=1 << 30;
 /// Connections of a protocol, or of an address.
 const CONNECTIONS: RangeInclusive<usize> = 1..=1_000_000;
 
@@ -24,6 +27,8 @@ impl Config {
             .and_then(|()| within("close-seconds", self.close.as_secs(), SECONDS))
             .and_then(|()| within("connections", self.connections, CONNECTIONS))
             .and_then(|()| within("per-address", self.per_address, CONNECTIONS))
+            .and_then(|()| within("recordings-days", self.recording.days, RECORDINGS_DAYS))
+            .and_then(|()| within("recordings-mib", self.recording.mib, RECORDINGS_MIB))
             .and_then(|()| within("udp-sockets", self.udp_sockets, UDP_SOCKETS))
             .map_err(Error::Usage)?;
         self.check_control()?;

@@ -26,6 +26,9 @@ struct File {
     control_socket: Option<PathBuf>,
     control_webhooks: Option<Vec<String>>,
     control_say_as: Option<String>,
+    recordings_days: Option<u32>,
+    recordings_mib: Option<u64>,
+    announce_recordings: Option<bool>,
     tls_cert: Option<PathBuf>,
     tls_key: Option<PathBuf>,
     allow_plain: Option<bool>,
@@ -114,6 +117,9 @@ impl Config {
         set(&mut self.control.socket, file.control_socket.map(Some));
         set(&mut self.control.webhooks, file.control_webhooks);
         set(&mut self.control.say_as, file.control_say_as);
+        set(&mut self.recording.days, file.recordings_days);
+        set(&mut self.recording.mib, file.recordings_mib);
+        set(&mut self.recording.announce, file.announce_recordings);
         set(&mut self.allow_plain, file.allow_plain);
         set(&mut self.encrypted_only, file.encrypted_only);
         set(&mut self.profile, file.profile);

@@ -61,6 +61,15 @@ pub struct Flags {
     /// Who texts of operators come from [default: server].
     #[arg(long, value_name = "NAME", hide_short_help = true)]
     control_say_as: Option<String>,
+    /// Days that a recording is kept; 0 for ever [default: 30].
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    recordings_days: Option<u32>,
+    /// Room that all recordings have, in MiB; 0 for any [default: 10240].
+    #[arg(long, value_name = "MIB", hide_short_help = true)]
+    recordings_mib: Option<u64>,
+    /// Whether those that are recorded are told, where the protocol has texts [default: true].
+    #[arg(long, value_name = "BOOL", hide_short_help = true)]
+    announce_recordings: Option<bool>,
     /// Speak TLS, with this certificate chain (PEM).
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -153,6 +162,9 @@ impl Config {
         set(&mut config.control.socket, flags.control_socket.clone().map(Some));
         set(&mut config.control.webhooks, flags.control_webhooks.clone());
         set(&mut config.control.say_as, flags.control_say_as.clone());
+        set(&mut config.recording.days, flags.recordings_days);
+        set(&mut config.recording.mib, flags.recordings_mib);
+        set(&mut config.recording.announce, flags.announce_recordings);
         config.control.read_environment();
         if let Some(profile) = profile {
             config.profile = profile;

@@ -8,6 +8,7 @@ use super::auth::{Actor, Tokens};
 use super::bans::{Ban, Network, Subject};
 use super::realm::{HearingUpdate, Moderator, Realm};
 use super::{Control, Failure, fields, time};
+use crate::recording::Recorded;
 use answers::{Answer, document, error, json};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, StatusCode, header};
@@ -15,7 +16,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Extension, Router};
-use requests::{BanRequest, Body, Kick, Move, MuteRequest, Part, Say, Window, whom};
+use requests::{BanRequest, Body, Kick, Move, MuteRequest, Part, Record, Say, Window, whom};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use voxwire_core::Ability;
@@ -41,6 +42,9 @@ fn table() -> Vec<(Method, &'static str, MethodRouter<Arc<Control>>)> {
         (Method::POST, "/{protocol}/say", post(say)),
         (Method::GET, "/{protocol}/hearing", get(hearing)),
         (Method::PUT, "/{protocol}/hearing", put(set_hearing)),
+        (Method::POST, "/{protocol}/recordings", post(record)),
+        (Method::GET, "/recordings", get(recordings)),
+        (Method::DELETE, "/recordings/{id}", delete(stop_recording)),
         (Method::GET, "/bans", get(bans)),
         (Method::POST, "/bans", post(ban)),
         (Method::DELETE, "/bans/{id}", delete(unban)),
@@ -221,6 +225,45 @@ async fn acted(
     control.tell(kind, event);
     let _ = tokio::task::spawn_blocking(move || control.note(&by, kind, &details)).await;
     json(&json!({ "connections": done }))
+}
+
+async fn recordings(State(control): Shared, window: Window) -> Answer {
+    let all = control.recorder()?.list();
+    let total = all.len();
+    let items: Vec<Recorded> = all.into_iter().skip(window.offset).take(window.limit).collect();
+    json(&json!({ "total": total, "items": items }))
+}
+
+async fn record(
+    State(control): Shared,
+    Part(name): Part,
+    Extension(Actor(by)): Extension<Actor>,
+    Body(request): Body<Record>,
+) -> Answer {
+    let (name, moderator, _) = protocol(&control, &name)?;
+    let recorder = control.recorder()?;
+    let tap = recorder.tap(name).ok_or_else(|| Failure::NotFound(format!("protocol {name}")))?;
+    let recorded = moderator.record(tap, request.what()?, &by)?;
+    let details = json!({ "recording": recorded });
+    let answer = (StatusCode::CREATED, json(&recorded)?).into_response();
+    blocking(move || control.note(&by, "recording-started", &details)).await?;
+    Ok(answer)
+}
+
+async fn stop_recording(
+    State(control): Shared,
+    Part(id): Part,
+    Extension(Actor(by)): Extension<Actor>,
+) -> Answer {
+    let none = || Failure::NotFound(format!("there is no recording {id:?}"));
+    let number = id.parse::<u64>().map_err(|_| none())?;
+    let tap = control.recorder()?.find(number).ok_or_else(none)?;
+    let (_, moderator, _) = protocol(&control, tap.protocol())?;
+    let recorded = moderator.stop_recording(tap, number, &by)?;
+    let details = json!({ "recording": recorded });
+    let answer = json(&recorded);
+    blocking(move || control.note(&by, "recording-stopped", &details)).await?;
+    answer
 }
 
 async fn bans(State(control): Shared, window: Window) -> Answer {

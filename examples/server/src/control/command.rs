@@ -109,6 +109,16 @@ enum Action {
         #[arg(value_parser = ["everyone", "nobody"])]
         hear: String,
     },
+    /// Record what is said to a room, or by a client.
+    Record {
+        protocol: String,
+        #[command(flatten)]
+        what: RecordWhat,
+    },
+    /// End a recording, by its number.
+    Unrecord { id: u64 },
+    /// The recordings under way.
+    Recordings,
     /// What operators have done, the newest first.
     Actions,
     /// Show events as they happen, until the server ends.
@@ -124,6 +134,17 @@ struct BanSubject {
     #[arg(long)]
     address: Option<String>,
     /// A name, in every protocol.
+    #[arg(long)]
+    name: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+struct RecordWhat {
+    /// A room, or a group of msgpack.
+    #[arg(long)]
+    room: Option<String>,
+    /// A client, by its name.
     #[arg(long)]
     name: Option<String>,
 }
@@ -244,6 +265,15 @@ impl Action {
             Self::Others { protocol, hear } => {
                 ("PUT", of(protocol, "hearing"), Some(json!({ "others": hear })))
             }
+            Self::Record { protocol, what: RecordWhat { room, name } } => {
+                let what = match (room, name) {
+                    (Some(room), _) => json!({ "room": room }),
+                    (None, name) => json!({ "name": name }),
+                };
+                ("POST", of(protocol, "recordings"), Some(what))
+            }
+            Self::Unrecord { id } => ("DELETE", format!("/recordings/{id}"), None),
+            Self::Recordings => ("GET", "/recordings?limit=1000".into(), None),
             Self::Actions => ("GET", "/actions".into(), None),
             Self::Events => ("GET", "/events".into(), None),
             Self::Drain => ("POST", "/drain".into(), Some(json!({}))),

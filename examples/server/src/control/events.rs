@@ -27,7 +27,7 @@ pub(super) struct Event {
 
 /// The newest events.
 #[derive(Debug)]
-pub(super) struct Events {
+pub(crate) struct Events {
     kept: Mutex<VecDeque<Arc<Event>>>,
     newest: watch::Sender<Newest>,
 }
@@ -45,7 +45,7 @@ impl Events {
         Self { kept: Mutex::default(), newest: watch::Sender::default() }
     }
 
-    pub(super) fn add(&self, kind: &'static str, fields: Map<String, Value>) {
+    pub(crate) fn add(&self, kind: &'static str, fields: Map<String, Value>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let id = self.newest.borrow().id.saturating_add(1);
         if kept.len() >= KEPT {

@@ -3,6 +3,7 @@
 use super::decisions::{Decisions, Muted, Set};
 use super::known::Known;
 use super::{Control, Failure};
+use crate::recording::{Recorded, Tap, What};
 use core::fmt::Display;
 use serde::{Deserialize, Serialize};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -97,6 +98,10 @@ pub(crate) trait Moderator: Send + Sync {
     fn hearing(&self, realm: &Realm, offset: usize, limit: usize) -> HearingPage;
     fn move_client(&self, whom: &Whom, from: Option<&str>, to: Option<&str>) -> Result<usize, Failure>;
     fn say(&self, room: &str, sender: &str, text: &str) -> Result<usize, Failure>;
+    /// Begins a recording.
+    fn record(&self, tap: &Tap, what: What, by: &str) -> Result<Recorded, Failure>;
+    /// Ends it.
+    fn stop_recording(&self, tap: &Tap, id: u64, by: &str) -> Result<Recorded, Failure>;
 }
 
 impl<S: Moderation<Framing: Send> + Send + 'static> Moderator for Handle<S> {
@@ -212,6 +217,14 @@ impl<S: Moderation<Framing: Send> + Send + 'static> Moderator for Handle<S> {
             session.say(now, room, sender, text).map_err(refused)
         })
     }
+
+    fn record(&self, tap: &Tap, what: What, by: &str) -> Result<Recorded, Failure> {
+        self.call(|session, now| tap.start(session, now, what, by))
+    }
+
+    fn stop_recording(&self, tap: &Tap, id: u64, by: &str) -> Result<Recorded, Failure> {
+        self.call(|session, now| tap.stop(session, now, id, by))
+    }
 }
 
 /// What was decided about a client that has come, or has another name now, holds for it from now on.
@@ -287,7 +300,8 @@ pub(super) fn name_of(member: &Member<'_>) -> Option<String> {
     member.name.map(text)
 }
 
-fn text(name: &[u8]) -> String {
+/// A name as text.
+pub(crate) fn text(name: &[u8]) -> String {
     String::from_utf8_lossy(name).into_owned()
 }
 

@@ -38,6 +38,8 @@ pub struct Dissonance {
     pub rooms_only: bool,
     /// How many rooms one client may listen to.
     pub max_rooms: usize,
+    /// Rooms in which all that is said is recorded.
+    pub record_rooms: Vec<String>,
     /// What a client has to show before anything else.
     pub token: Option<String>,
 }
@@ -53,6 +55,7 @@ impl Default for Dissonance {
             rooms: Vec::new(),
             rooms_only: false,
             max_rooms: ServerSettings::DEFAULT.max_rooms,
+            record_rooms: Vec::new(),
             token: None,
         }
     }
@@ -145,6 +148,6 @@ impl Section for Dissonance {
         if self.quic {
             listeners.push(ports.quic(Self::NAME, self.quic_port)?);
         }
-        Ok(Box::new(start(config, self, listeners, ports.control())?))
+        Ok(Box::new(start(config, self, listeners, ports.control(), ports.tap(Protocol::DISSONANCE))?))
     }
 }

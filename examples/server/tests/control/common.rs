@@ -115,6 +115,23 @@ impl Controlled {
         (status, body.to_owned())
     }
 
+    /// Every event of a kind since the start.
+    pub fn events(&self, kind: &str) -> Vec<Value> {
+        let mut stream = self.connect();
+        let request = format!(
+            "GET /api/v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nLast-Event-ID: 0\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.set_read_timeout(Some(core::time::Duration::from_millis(500))).unwrap();
+        let (mut text, mut part) = (String::new(), [0; 4096]);
+        while let Ok(len @ 1..) = stream.read(&mut part) {
+            text.push_str(&String::from_utf8_lossy(&part[..len]));
+        }
+        let events = text.lines().filter_map(|line| line.strip_prefix("data: "));
+        let events = events.map(|data| serde_json::from_str::<Value>(data).unwrap());
+        events.filter(|event| event["type"] == kind).collect()
+    }
+
     pub fn connect(&self) -> TcpStream {
         connect(self.server.address("http tcp"))
     }

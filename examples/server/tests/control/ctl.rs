@@ -52,9 +52,16 @@ fn c_33_each_action_of_the_command_reaches_the_server() {
     assert!(code == Some(1) && error.contains("voicelink has no text"), "{error}");
     let (code, _, error) = run(&["leave", "dissonance", "--name", "bob", "Lobby"]);
     assert!(code == Some(1) && error.contains("no client is named"), "{error}");
+    let recorded = done(&["record", "dissonance", "--room", "Lobby"]);
+    assert_eq!((&recorded["id"], &recorded["room"]), (&json!(1), &json!("Lobby")));
+    assert_eq!(done(&["record", "dissonance", "--name", "bob"])["name"], "bob");
+    assert_eq!(done(&["recordings"])["total"], 2);
+    assert_eq!(done(&["unrecord", "1"])["id"], 1);
+    let (code, _, error) = run(&["unrecord", "1"]);
+    assert!(code == Some(1) && error.contains("there is no recording"), "{error}");
     let log = done(&["actions"]);
     let by = log["items"][0]["by"].as_str().unwrap();
-    assert!(by.starts_with("socket, user ") && log["items"][0]["action"] == "kicked", "{log}");
+    assert!(by.starts_with("socket, user ") && log["items"][0]["action"] == "recording-stopped", "{log}");
     // A stream of events ends with the server.
     let mut events = std::process::Command::new(env!("CARGO_BIN_EXE_voxwire-server"))
         .args(["ctl", "--socket", &socket, "events"])

@@ -16,4 +16,5 @@ mod ctl;
 mod events;
 mod hostile;
 mod protocols;
+mod recordings;
 mod schemathesis;

@@ -17,8 +17,8 @@ const SHARED: [&str; 8] = [
 ];
 
 /// Seen to move beside their code or in other tests: the database is looked through every six hours, no session here sends what a stream
-/// cannot carry, all of these clients come from loopback, which is exempt, and `operations.rs` has all other refusals.
-const ELSEWHERE: [&str; 11] = [
+/// cannot carry, no disk here is slow or full, all of these clients come from loopback, which is exempt, and `operations.rs` has all other refusals.
+const ELSEWHERE: [&str; 13] = [
     "closing_connections",
     "database_damaged",
     "dropped_packets_total{reason=\"unsendable\"}",
@@ -30,6 +30,8 @@ const ELSEWHERE: [&str; 11] = [
     "refusals_total{rule=\"secret\"}",
     "refusals_total{rule=\"secrets-only\"}",
     "refusals_total{rule=\"token\"}",
+    "unrecorded_pieces_total{reason=\"disk\"}",
+    "unrecorded_pieces_total{reason=\"queue\"}",
 ];
 
 /// What `/metrics` says, and what has moved since the start.

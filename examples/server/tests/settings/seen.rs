@@ -10,6 +10,16 @@ const SEEN: &[(&str, &str, &[&str])] = &[
         &["control-socket", "control-say-as"],
     ),
     ("control/ctl.rs", "c_32_settings_that_would_give_the_token_away_are_refused", &["control-token-file"]),
+    (
+        "control/recordings.rs",
+        "c_45_what_was_said_is_on_the_disk_after_kill_9",
+        &["announce-recordings", "dissonance.record-rooms"],
+    ),
+    (
+        "control/recordings.rs",
+        "c_45_old_recordings_make_room_for_new_ones",
+        &["recordings-days", "recordings-mib"],
+    ),
     ("control/events.rs", "c_34_a_webhook_is_sent_what_happens", &["control-webhooks"]),
     (
         "cli.rs",

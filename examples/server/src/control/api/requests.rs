@@ -3,6 +3,7 @@
 use super::answers::error;
 use crate::control::Failure;
 use crate::control::realm::Whom;
+use crate::recording::What;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
@@ -149,6 +150,26 @@ pub(super) struct Move {
 pub(super) struct Say {
     pub(super) room: String,
     pub(super) text: String,
+}
+
+/// Whose voice is to be recorded.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Record {
+    #[serde(default)]
+    room: Option<String>,
+    #[serde(default)]
+    name: Option<String>,
+}
+
+impl Record {
+    pub(super) fn what(self) -> Result<What, Failure> {
+        match (self.room, self.name) {
+            (Some(room), None) => Ok(What::Room(room)),
+            (None, Some(name)) => Ok(What::Name(name)),
+            _ => Err(Failure::Invalid("either a room or a name expected".into())),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]

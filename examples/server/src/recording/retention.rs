@@ -1,0 +1,129 @@
+//! How long recordings are kept, and how much room they have.
+
+use super::names::recording_of;
+use core::time::Duration;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// What is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kept {
+    /// A file that was last written longer ago is removed; `None` for never.
+    pub(super) age: Option<Duration>,
+    /// Bytes of all files; the oldest are removed beyond it. `None` for any number.
+    pub(super) bytes: Option<u64>,
+}
+
+/// What a look at the folder has found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Swept {
+    pub(super) removed: u64,
+    /// The files that are being written have all the room that there is.
+    pub(super) is_full: bool,
+}
+
+/// A recording's file.
+struct Found {
+    path: PathBuf,
+    written: SystemTime,
+    bytes: u64,
+}
+
+/// Every recording in the folder, the oldest first: their names begin with the time.
+fn list(folder: &Path) -> io::Result<Vec<Found>> {
+    let mut found = Vec::new();
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let is_ours = entry.file_name().to_str().is_some_and(|name| recording_of(name).is_some());
+        // One that is removed meanwhile is no error.
+        let Some(meta) = is_ours.then(|| entry.metadata()).and_then(Result::ok) else { continue };
+        if meta.is_file() {
+            // What it takes on the disk: silence may take nothing.
+            let bytes = meta.blocks().saturating_mul(512);
+            found.push(Found { path: entry.path(), written: meta.modified()?, bytes });
+        }
+    }
+    found.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(found)
+}
+
+/// The highest number of a recording in the folder; 0 if there is none.
+pub(super) fn highest(folder: &Path) -> io::Result<u64> {
+    let found = list(folder)?;
+    let name = |found: &Found| recording_of(found.path.file_name()?.to_str()?);
+    Ok(found.iter().filter_map(name).max().unwrap_or(0))
+}
+
+/// Removes what is not kept any longer, except for files that are being written.
+pub(super) fn sweep(
+    folder: &Path,
+    kept: Kept,
+    in_use: &BTreeSet<&Path>,
+    now: SystemTime,
+) -> io::Result<Swept> {
+    let found = list(folder)?;
+    let mut swept = Swept::default();
+    let mut total: u64 = found.iter().map(|found| found.bytes).sum();
+    for file in found.iter().filter(|file| !in_use.contains(&*file.path)) {
+        let age = now.duration_since(file.written).unwrap_or_default();
+        let is_old = kept.age.is_some_and(|most| age > most);
+        if is_old || kept.bytes.is_some_and(|most| total > most) {
+            fs::remove_file(&file.path)?;
+            total = total.saturating_sub(file.bytes);
+            swept.removed += 1;
+        }
+    }
+    swept.is_full = kept.bytes.is_some_and(|most| total > most);
+    Ok(swept)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// C-45: the oldest go, by age and by room, and nothing that is no recording or is being written.
+    #[test]
+    fn c_45_recordings_are_kept_by_age_and_by_room() {
+        let folder = std::env::temp_dir().join(format!("voxwire-retention-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let names: Vec<String> =
+            (1..=4).map(|n| format!("2026010{n}T000000Z-msgpack-{n}-a-1-b.wav")).collect();
+        for name in names.iter().map(String::as_str).chain(["notes.txt"]) {
+            fs::write(folder.join(name), [1; 8192]).unwrap();
+        }
+        let written = fs::metadata(folder.join(&names[0])).unwrap().modified().unwrap();
+        let left = || {
+            let mut left: Vec<String> = fs::read_dir(&folder)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            left.sort();
+            left
+        };
+        assert_eq!(highest(&folder).unwrap(), 4);
+        let all = Kept { age: None, bytes: None };
+        assert_eq!(sweep(&folder, all, &BTreeSet::new(), written).unwrap(), Swept::default());
+        // Room for three, of which the oldest is being written.
+        let oldest = folder.join(&names[0]);
+        let in_use = BTreeSet::from([&*oldest]);
+        let three = Kept { age: None, bytes: Some(3 * 8192) };
+        assert_eq!(sweep(&folder, three, &in_use, written).unwrap(), Swept { removed: 1, is_full: false });
+        assert_eq!(left(), [&*names[0], &names[2], &names[3], "notes.txt"]);
+        let none = Kept { age: None, bytes: Some(1) };
+        assert_eq!(sweep(&folder, none, &in_use, written).unwrap(), Swept { removed: 2, is_full: true });
+        let day = Kept { age: Some(Duration::from_secs(86_400)), bytes: None };
+        let later = written + Duration::from_secs(86_500);
+        assert_eq!(sweep(&folder, day, &BTreeSet::new(), later).unwrap().removed, 1);
+        assert_eq!(left(), ["notes.txt"]);
+        fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -1,0 +1,335 @@
+//! The recordings of one protocol: what is said goes from its handler to the writer.
+
+use super::names::readable;
+use super::queue::{Begin, Job, Piece};
+use super::{Count, Said, Shared, Stats, What};
+use crate::control::{Failure, fields, text};
+use crate::figure::Figure;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+use voxwire_core::{Ability, Instant, Moderation, PeerId, Unsupported, Watched, canonical_name};
+
+/// Recordings at a time, of all protocols together.
+const MOST: u64 = 64;
+
+/// Bytes of a room's or a client's name.
+const LONGEST: usize = 1024;
+
+/// What is recorded of one protocol. Locked after the session, always.
+#[derive(Debug)]
+pub(crate) struct Tap {
+    protocol: &'static str,
+    shared: Arc<Shared>,
+    active: Mutex<Vec<Active>>,
+    /// Of all recordings since the start.
+    stats: Arc<Stats>,
+    begun: AtomicU64,
+}
+
+/// A recording under way.
+#[derive(Debug)]
+struct Active {
+    id: u64,
+    what: What,
+    /// The name in its canonical form, if it is of a client.
+    key: Option<String>,
+    by: String,
+    started: SystemTime,
+    /// On the session's time line.
+    begun: Instant,
+    stats: Arc<Stats>,
+    /// Who has been told.
+    told: BTreeSet<PeerId>,
+}
+
+/// A recording, as the API shows it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Recorded {
+    pub(crate) id: u64,
+    protocol: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    room: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    by: String,
+    started: String,
+    /// Files so far.
+    files: u64,
+    bytes: u64,
+    /// Pieces of sound that are in no file.
+    lost: u64,
+}
+
+impl Active {
+    fn shown(&self, protocol: &'static str) -> Recorded {
+        let (room, name) = match &self.what {
+            What::Room(room) => (Some(room.clone()), None),
+            What::Name(name) => (None, Some(name.clone())),
+        };
+        Recorded {
+            id: self.id,
+            protocol,
+            room,
+            name,
+            by: self.by.clone(),
+            started: readable(self.started),
+            files: self.stats.get(Count::Files),
+            bytes: self.stats.get(Count::Bytes),
+            lost: self.stats.lost(),
+        }
+    }
+
+    fn event(&self, protocol: &'static str, state: &str, by: &str) -> Map<String, Value> {
+        fields([
+            ("state", state.into()),
+            ("id", self.id.into()),
+            ("protocol", protocol.into()),
+            (self.what.field(), self.what.name().into()),
+            ("by", by.into()),
+        ])
+    }
+
+    /// What those that are recorded are told.
+    fn notice(&self, begins: bool) -> &'static str {
+        match (&self.what, begins) {
+            (What::Room(_), true) => "What is said in this room is being recorded.",
+            (What::Room(_), false) => "What is said in this room is no longer recorded.",
+            (What::Name(_), true) => "What you say is being recorded.",
+            (What::Name(_), false) => "What you say is no longer recorded.",
+        }
+    }
+}
+
+fn key(name: &str) -> String {
+    canonical_name(name).into_owned()
+}
+
+impl Tap {
+    pub(super) fn new(protocol: &'static str, shared: Arc<Shared>) -> Self {
+        let (active, stats) = (Mutex::default(), Arc::default());
+        Self { protocol, shared, active, stats, begun: AtomicU64::new(0) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Active>> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a recording.
+    #[allow(clippy::disallowed_methods, reason = "files are named by the clock on the wall")]
+    pub(crate) fn start<S: Moderation>(
+        &self,
+        session: &mut S,
+        now: Instant,
+        what: What,
+        by: &str,
+    ) -> Result<Recorded, Failure> {
+        let unsupported = |Unsupported { why, .. }| Failure::Unsupported(why);
+        session.check_ability(Ability::Record).map_err(unsupported)?;
+        if what.name().is_empty() || what.name().len() > LONGEST {
+            return Err(Failure::Invalid(format!("a name of 1 to {LONGEST} bytes expected")));
+        }
+        let key = matches!(what, What::Name(_)).then(|| key(what.name()));
+        let mut active = self.lock();
+        let is_same = |other: &&Active| match &key {
+            Some(key) => other.key.as_ref() == Some(key),
+            None => other.what == what,
+        };
+        if let Some(other) = active.iter().find(is_same) {
+            return Err(Failure::Refused(format!("recording {} is of the same", other.id)));
+        }
+        watch(session, &what, true)?;
+        if self.shared.recordings.fetch_add(1, Relaxed) >= MOST {
+            self.shared.recordings.fetch_sub(1, Relaxed);
+            let _ = watch(session, &what, false);
+            return Err(Failure::Refused(format!("recordings: at most {MOST} at a time")));
+        }
+        let id = self.shared.newest.fetch_add(1, Relaxed) + 1;
+        let (started, stats) = (SystemTime::now(), Arc::new(Stats::of(&self.stats)));
+        let begin = Begin {
+            id,
+            protocol: self.protocol,
+            what: what.clone(),
+            started,
+            begun: self.shared.clock.now(),
+            stats: stats.clone(),
+        };
+        self.shared.run();
+        self.shared.queue.insist(Job::Begin(begin));
+        self.begun.fetch_add(1, Relaxed);
+        let told = BTreeSet::new();
+        let mut new = Active { id, what, key, by: by.into(), started, begun: now, stats, told };
+        tracing::info!(protocol = self.protocol, id, by, "a recording begins");
+        self.shared.tell(new.event(self.protocol, "started", by));
+        let peers = concerned(session, &new.what);
+        for peer in peers {
+            self.notify(session, now, &mut new, peer, true);
+        }
+        let shown = new.shown(self.protocol);
+        active.push(new);
+        Ok(shown)
+    }
+
+    /// Ends a recording.
+    pub(crate) fn stop<S: Moderation>(
+        &self,
+        session: &mut S,
+        now: Instant,
+        id: u64,
+        by: &str,
+    ) -> Result<Recorded, Failure> {
+        let mut active = self.lock();
+        let place = active.iter().position(|it| it.id == id);
+        let place = place.ok_or_else(|| Failure::NotFound(format!("there is no recording {id}")))?;
+        let mut ended = active.remove(place);
+        drop(active);
+        self.shared.recordings.fetch_sub(1, Relaxed);
+        let _ = watch(session, &ended.what, false);
+        let at = now.saturating_duration_since(ended.begun);
+        self.shared.queue.insist(Job::End { id, at });
+        for peer in concerned(session, &ended.what) {
+            self.notify(session, now, &mut ended, peer, false);
+        }
+        tracing::info!(protocol = self.protocol, id, by, "a recording ends");
+        self.shared.tell(ended.event(self.protocol, "stopped", by));
+        Ok(ended.shown(self.protocol))
+    }
+
+    /// Something was said: whether to a room, `is_said_to` tells.
+    pub(crate) fn said(
+        &self,
+        now: Instant,
+        speaker: &str,
+        is_said_to: impl Fn(&str) -> bool,
+        said: Said<'_>,
+    ) {
+        let active = self.lock();
+        for recording in active.iter() {
+            let is_meant = match (&recording.what, &recording.key) {
+                (What::Room(room), _) => is_said_to(room),
+                (What::Name(_), name) => name.as_deref() == Some(&*canonical_name(speaker)),
+            };
+            if !is_meant {
+                continue;
+            }
+            let at = now.saturating_duration_since(recording.begun);
+            let piece = Piece { id: recording.id, at, speaker: speaker.into(), sound: said.into() };
+            if !self.shared.queue.push(piece) {
+                recording.stats.add(Count::LostQueue, 1);
+                self.shared.failing("the disk does not take what is said in time");
+            }
+        }
+    }
+
+    /// A client has a name now: what is recorded of it is, again.
+    pub(crate) fn came<S: Moderation>(&self, session: &mut S, now: Instant, peer: PeerId) {
+        let mut active = self.lock();
+        if active.is_empty() {
+            return;
+        }
+        let name = session.member(peer).and_then(|member| member.name).map(|name| key(&text(name)));
+        let Some(name) = name else { return };
+        for recording in active.iter_mut().filter(|recording| recording.key.as_ref() == Some(&name)) {
+            if let Err(failure) = watch(session, &recording.what, true) {
+                tracing::warn!(%peer, ?failure, "a client that is to be recorded is not");
+            }
+            self.notify(session, now, recording, peer, true);
+        }
+    }
+
+    /// A client is in other rooms than before.
+    pub(crate) fn moved<S: Moderation>(&self, session: &mut S, now: Instant, peer: PeerId) {
+        let mut active = self.lock();
+        for recording in active.iter_mut() {
+            let What::Room(room) = &recording.what else { continue };
+            if session.rooms_joined(peer).any(|joined| joined == room.as_bytes()) {
+                self.notify(session, now, recording, peer, true);
+            } else {
+                // It is told again when it comes back.
+                recording.told.remove(&peer);
+            }
+        }
+    }
+
+    /// A client is gone.
+    pub(crate) fn gone(&self, peer: PeerId) {
+        for recording in self.lock().iter_mut() {
+            recording.told.remove(&peer);
+        }
+    }
+
+    /// Tells a client that it is recorded, or is no longer; each once.
+    fn notify<S: Moderation>(
+        &self,
+        session: &mut S,
+        now: Instant,
+        recording: &mut Active,
+        peer: PeerId,
+        begins: bool,
+    ) {
+        let changes = if begins { recording.told.insert(peer) } else { recording.told.remove(&peer) };
+        if !changes || !self.shared.settings.announce || session.lacks(Ability::Say).is_some() {
+            return;
+        }
+        let room = match &recording.what {
+            What::Room(room) => Some(room.as_str()),
+            What::Name(_) => None,
+        };
+        let notice = recording.notice(begins);
+        if let Err(error) = session.tell(now, peer, room, &self.shared.say_as, notice) {
+            tracing::warn!(%peer, %error, "a client is not told of a recording");
+        }
+    }
+
+    /// Of which protocol.
+    pub(crate) const fn protocol(&self) -> &'static str {
+        self.protocol
+    }
+
+    /// The recordings under way.
+    pub(super) fn list(&self) -> Vec<Recorded> {
+        self.lock().iter().map(|recording| recording.shown(self.protocol)).collect()
+    }
+
+    pub(super) fn has(&self, id: u64) -> bool {
+        self.lock().iter().any(|recording| recording.id == id)
+    }
+
+    /// What is counted.
+    pub(crate) fn figures(&self) -> Vec<Figure> {
+        let get = |count| self.stats.get(count);
+        vec![
+            Figure::gauge("active_recordings", "Recordings under way", self.lock().len() as u64),
+            Figure::counter("recordings_begun", "Recordings that have begun", self.begun.load(Relaxed)),
+            Figure::counter("recorded_files", "Files of recordings", get(Count::Files)),
+            Figure::counter("recorded_bytes", "Bytes written to recordings", get(Count::Bytes)),
+            Figure::unrecorded("queue", get(Count::LostQueue)),
+            Figure::unrecorded("disk", get(Count::LostDisk)),
+            Figure::unrecorded("unusable", get(Count::LostUnusable)),
+        ]
+    }
+}
+
+/// Has the session tell what is recorded, or no longer. A client need not be there.
+fn watch<S: Moderation>(session: &mut S, what: &What, on: bool) -> Result<(), Failure> {
+    let watched = match what {
+        What::Room(room) => Watched::Room(room),
+        What::Name(name) if session.named(name).is_empty() => return Ok(()),
+        What::Name(name) => Watched::Name(name),
+    };
+    session.watch(watched, on).map_err(|refusal| Failure::Refused(refusal.to_string()))
+}
+
+/// Whom a recording is of.
+fn concerned<S: Moderation>(session: &S, what: &What) -> Vec<PeerId> {
+    match what {
+        What::Name(name) => session.named(name),
+        What::Room(room) => {
+            let listens = |peer: &PeerId| session.rooms_joined(*peer).any(|joined| joined == room.as_bytes());
+            session.members().map(|member| member.peer).filter(listens).collect()
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The task that writes: takes what was said some times a second, and writes it where it belongs.
+
+use super::names::{FileName, readable};
+use super::queue::{Begin, Job, Piece};
+use super::retention::{Kept, sweep};
+use super::sound::Kind;
+use super::track::{Lost, Track};
+use super::{Count, Shared, Stats};
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::SystemTime;
+use voxwire_core::{Clock, Instant};
+
+/// How often what was said is written: less than a second is lost with the process.
+const TICK: Duration = Duration::from_millis(400);
+/// How long a piece may be overtaken by those that were said before it.
+const ORDER: Duration = Duration::from_millis(150);
+/// How long a file is: the next one begins then, so that old ones can be removed while a recording goes on.
+const PART: Duration = Duration::from_secs(60 * 60);
+/// How often the folder is looked at, while something is recorded and otherwise.
+const SWEEP: Duration = Duration::from_secs(10);
+const IDLE_SWEEP: Duration = Duration::from_secs(600);
+/// Bytes that may wait for a disk that takes none, of all tracks together.
+const WAITING: usize = 8 << 20;
+/// Tracks of a recording.
+const TRACKS: usize = 256;
+
+/// Writes until the server ends.
+pub(super) fn run(shared: &Arc<Shared>) {
+    let clock = shared.clock;
+    let mut writer = Writer {
+        shared: shared.clone(),
+        clock,
+        recordings: BTreeMap::new(),
+        sweep_at: clock.now(),
+        is_full: false,
+    };
+    let mut ends = false;
+    loop {
+        writer.tick();
+        if ends {
+            writer.end_all();
+            break;
+        }
+        ends = match writer.recordings.is_empty() {
+            true => shared.queue.wait(IDLE_SWEEP),
+            false => shared.queue.pause(TICK),
+        };
+    }
+    shared.queue.ended();
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    clock: Clock,
+    recordings: BTreeMap<u64, Writing>,
+    sweep_at: Instant,
+    /// All the room that recordings have is taken.
+    is_full: bool,
+}
+
+/// A recording that is being written.
+struct Writing {
+    begin: Begin,
+    begun: Instant,
+    /// Which part, from 0 on.
+    part: u32,
+    tracks: BTreeMap<Box<str>, Vec<Track>>,
+    /// Tracks so far, of all parts.
+    count: u64,
+}
+
+impl Writer {
+    fn tick(&mut self) {
+        let now = self.clock.now();
+        while let Some(job) = self.shared.queue.pop() {
+            match job {
+                Job::Begin(begin) => {
+                    let writing =
+                        Writing { begun: begin.begun, part: 0, tracks: BTreeMap::new(), count: 0, begin };
+                    self.recordings.insert(writing.begin.id, writing);
+                }
+                Job::Piece(piece) => self.take(piece),
+                Job::End { id, at } => self.end(id, at),
+            }
+        }
+        let ids: Vec<u64> = self.recordings.keys().copied().collect();
+        for id in ids {
+            self.write(id, now);
+        }
+        if now >= self.sweep_at {
+            self.sweep();
+            let pause = if self.recordings.is_empty() { IDLE_SWEEP } else { SWEEP };
+            self.sweep_at = self.clock.now().saturating_add(pause);
+        }
+        self.shared.look_back();
+    }
+
+    fn take(&mut self, piece: Piece) {
+        let Some(writing) = self.recordings.get_mut(&piece.id) else { return };
+        if self.is_full {
+            return self.shared.lost(&writing.begin.stats, Lost { disk: 1, unusable: 0 });
+        }
+        if !writing.take(&self.shared, piece) {
+            self.shared.lost(&writing.begin.stats, Lost { disk: 0, unusable: 1 });
+        }
+    }
+
+    /// Bytes that may still wait.
+    fn room(&self) -> usize {
+        let tracks = self.recordings.values().flat_map(|writing| writing.tracks.values().flatten());
+        WAITING.saturating_sub(tracks.map(Track::waiting).sum())
+    }
+
+    /// Writes what was said a moment ago.
+    fn write(&mut self, id: u64, now: Instant) {
+        let mut room = self.room();
+        let Some(writing) = self.recordings.get_mut(&id) else { return };
+        let at = now.saturating_duration_since(writing.begun).saturating_sub(ORDER);
+        let part = u32::try_from(at.as_secs() / PART.as_secs()).unwrap_or(u32::MAX);
+        if part > writing.part {
+            // Those that speak on have new files.
+            writing.end(&self.shared, PART * (writing.part + 1), &mut room);
+            writing.part = part;
+        }
+        let at = at.saturating_sub(PART * writing.part);
+        let stats = writing.begin.stats.clone();
+        for track in writing.tracks.values_mut().flatten() {
+            let settled = track.settle(at, room);
+            self.shared.wrote(&stats, settled, track, &mut room);
+        }
+    }
+
+    fn end(&mut self, id: u64, at: Duration) {
+        let mut room = self.room();
+        if let Some(mut writing) = self.recordings.remove(&id) {
+            writing.end(&self.shared, at, &mut room);
+        }
+    }
+
+    fn end_all(&mut self) {
+        let now = self.clock.now();
+        let ids: Vec<(u64, Instant)> =
+            self.recordings.iter().map(|(id, writing)| (*id, writing.begun)).collect();
+        for (id, begun) in ids {
+            self.end(id, now.saturating_duration_since(begun));
+        }
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "files are as old as the clock on the wall says")]
+    fn sweep(&mut self) {
+        let Shared { folder, settings, .. } = &*self.shared;
+        let kept = Kept {
+            age: (settings.days > 0).then(|| Duration::from_secs(86_400) * settings.days),
+            bytes: (settings.mib > 0).then_some(settings.mib << 20),
+        };
+        let tracks = self.recordings.values().flat_map(|writing| writing.tracks.values().flatten());
+        let in_use: BTreeSet<&Path> = tracks.map(Track::path).collect();
+        match sweep(folder, kept, &in_use, SystemTime::now()) {
+            Ok(swept) => {
+                if swept.removed > 0 {
+                    tracing::info!(files = swept.removed, "recordings that are no longer kept are removed");
+                }
+                self.is_full = swept.is_full;
+                if swept.is_full {
+                    self.shared.failing("recordings-mib is reached by files that are being written");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "recordings that are no longer kept cannot be removed"),
+        }
+    }
+}
+
+impl Writing {
+    /// Adds a piece to its track, which is begun if need be. False if it has none.
+    fn take(&mut self, shared: &Shared, piece: Piece) -> bool {
+        let kind = piece.sound.kind();
+        let at = piece.at.saturating_sub(PART * self.part);
+        let tracks = self.tracks.get_mut(&piece.speaker).map_or(&mut [][..], Vec::as_mut_slice);
+        if let Some(track) = tracks.iter_mut().find(|track| track.kind() == kind) {
+            track.add(at, piece.sound);
+            return true;
+        }
+        // Nothing is begun for what is no sound.
+        let all: usize = self.tracks.values().map(Vec::len).sum();
+        if all >= TRACKS || piece.sound.frames().is_none() {
+            return false;
+        }
+        self.count += 1;
+        match self.begin_track(shared, &piece.speaker, kind) {
+            Ok(mut track) => {
+                track.add(at, piece.sound);
+                self.begin.stats.add(Count::Files, 1);
+                self.tracks.entry(piece.speaker).or_default().push(track);
+                true
+            }
+            Err(error) => {
+                shared.failing(&error.to_string());
+                false
+            }
+        }
+    }
+
+    fn begin_track(&self, shared: &Shared, speaker: &str, kind: Kind) -> io::Result<Track> {
+        let Begin { id, protocol, ref what, started, .. } = self.begin;
+        let begins = started + PART * self.part;
+        let extension = match kind {
+            Kind::Opus { .. } => "ogg",
+            Kind::Pcm(_) => "wav",
+        };
+        let name = FileName { begins, protocol, id, track: self.count, what, speaker, extension };
+        let date = readable(begins);
+        let comments =
+            [("TITLE", what.name()), ("ARTIST", speaker), ("DATE", &date), ("DESCRIPTION", protocol)];
+        let serial = u32::try_from(self.count).unwrap_or(0);
+        Track::new(shared.folder.join(name.text()), kind, serial, &comments)
+    }
+
+    /// Ends the tracks of a part, so long after the recording's beginning.
+    fn end(&mut self, shared: &Shared, at: Duration, room: &mut usize) {
+        let at = at.saturating_sub(PART * self.part);
+        for track in core::mem::take(&mut self.tracks).values_mut().flatten() {
+            let ended = track.end(at, *room);
+            shared.wrote(&self.begin.stats, ended, track, room);
+        }
+    }
+}
+
+impl Shared {
+    /// Writes a track in which something was put; the rest is counted.
+    fn wrote(&self, stats: &Stats, put: io::Result<Lost>, track: &mut Track, room: &mut usize) {
+        let written = put.and_then(|lost| {
+            self.lost(stats, lost);
+            track.write()
+        });
+        match written {
+            Ok(0) => {}
+            Ok(bytes) => {
+                stats.add(Count::Bytes, bytes);
+                self.writes.store(true, Relaxed);
+            }
+            Err(error) => self.failing(&format!("{}: {error}", track.path().display())),
+        }
+        *room = room.saturating_sub(track.waiting());
+    }
+
+    fn lost(&self, stats: &Stats, lost: Lost) {
+        stats.add(Count::LostDisk, lost.disk);
+        stats.add(Count::LostUnusable, lost.unusable);
+    }
+}
