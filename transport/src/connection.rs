@@ -1,5 +1,6 @@
 mod direct;
 mod network;
+mod path;
 mod remote;
 mod settings;
 mod stream_conn;
@@ -17,6 +18,7 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 pub use direct::DirectSettings;
 use network::{Network, Step};
+pub use path::PathStats;
 use remote::Established;
 pub use remote::{Remote, TcpUdpSettings};
 pub use settings::ConnectionSettings;
@@ -177,6 +179,12 @@ impl<S: Session> Connection<S> {
     /// The state of the UDP side. [`next`](Self::next) has a turn whenever it changes. `None` for a connection without a UDP side.
     pub fn udp_state(&self) -> Option<UdpState> {
         self.network.udp_side().map(UdpSide::state)
+    }
+
+    /// What is known of the network between this client and its server: by the PINGs of the UDP side, or by QUIC. `None` for a connection
+    /// by TCP alone.
+    pub fn path(&self) -> Option<PathStats> {
+        self.network.path()
     }
 
     /// The server's UDP address. `None` for a connection without a UDP side.

@@ -54,7 +54,9 @@ mod udp;
 pub mod protocol {}
 
 pub use {
-    connection::{Connection, ConnectionSettings, DirectSettings, Remote, TcpUdpSettings, Turn, UdpState},
+    connection::{
+        Connection, ConnectionSettings, DirectSettings, PathStats, Remote, TcpUdpSettings, Turn, UdpState,
+    },
     error::Error,
     histogram::{Histogram, HistogramStats},
     hub::{Drained, Handle, Hub, HubSettings, HubStats},

@@ -3,6 +3,7 @@
 mod budgets;
 mod pace;
 
+use crate::PathStats;
 use crate::grace::StuckLooks;
 use crate::socket_options::Keepalive;
 use budgets::FIRST_WINDOW;
@@ -515,6 +516,17 @@ impl Datagrams {
     pub(crate) fn leaves(&self) -> Option<usize> {
         let reserved = self.held.reserved.lock().unwrap_or_else(PoisonError::into_inner);
         reserved.as_ref().map(Reserved::leaves)
+    }
+
+    /// What QUIC knows of the network.
+    pub(crate) fn path(&self) -> PathStats {
+        let stats = self.connection.stats();
+        PathStats {
+            round_trip: (stats.frame_rx.acks > 0).then_some(stats.path.rtt),
+            sent: stats.path.sent_packets,
+            answered: stats.frame_rx.acks,
+            lost: stats.path.lost_packets,
+        }
     }
 
     /// Whether the connection has ended. There may still be something to read.

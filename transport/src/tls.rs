@@ -80,7 +80,21 @@ impl ResolvesServerCert for ServerCertificate {
     }
 }
 
-/// A client's settings that trust the certificates in a PEM file, and no others.
+/// A client's settings that trust the certificates in a PEM file, and no others: those that [`client_verifier`] does.
+///
+/// # Errors
+/// Names the file if it cannot be read or used.
+pub fn client_config(trusted: &Path) -> io::Result<Arc<ClientConfig>> {
+    let config = ClientConfig::builder_with_provider(default_provider().into())
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .dangerous()
+        .with_custom_certificate_verifier(client_verifier(trusted)?)
+        .with_no_client_auth();
+    Ok(config.into())
+}
+
+/// Trusts the certificates in a PEM file, and no others.
 ///
 /// - Each certificate is trusted as an authority: it may have signed the server's certificate.
 /// - Each is trusted as the server's own as well. A server that shows exactly this certificate is trusted, whatever its dates and extensions are.
@@ -90,23 +104,17 @@ impl ResolvesServerCert for ServerCertificate {
 ///
 /// # Errors
 /// Names the file if it cannot be read or used.
-pub fn client_config(trusted: &Path) -> io::Result<Arc<ClientConfig>> {
+pub fn client_verifier(trusted: &Path) -> io::Result<Arc<dyn ServerCertVerifier>> {
     let pinned = read_certificates(trusted)?;
     let mut roots = RootCertStore::empty();
     for certificate in &pinned {
         roots.add(certificate.clone()).map_err(|error| about(trusted, &error))?;
     }
     let provider: Arc<CryptoProvider> = default_provider().into();
-    let by_authority = WebPkiServerVerifier::builder_with_provider(roots.into(), provider.clone())
+    let by_authority = WebPkiServerVerifier::builder_with_provider(roots.into(), provider)
         .build()
         .map_err(|error| about(trusted, &error))?;
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(PinnedOrSigned { pinned, by_authority }))
-        .with_no_client_auth();
-    Ok(config.into())
+    Ok(Arc::new(PinnedOrSigned { pinned, by_authority }))
 }
 
 /// Trusts certificates that are known, and those that an authority has signed.

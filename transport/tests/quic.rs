@@ -107,6 +107,8 @@ async fn d_15_voice_and_rooms_over_quic_and_back_after_a_restart() {
     }
     let heard = run(&mut ben, Duration::from_millis(300)).await;
     assert_eq!(heard, (0..50).map(|n| vec![n; 40]).collect::<Vec<_>>());
+    let path = ann.path().unwrap();
+    assert!(path.round_trip > Some(Duration::ZERO) && path.answered > 0 && path.sent >= 50, "{path:?}");
     // The largest frame there is fits a datagram, too.
     tell(&mut ann, ClientCommand::Say { frame: &[9; 980] });
     run(&mut ann, Duration::from_millis(20)).await;

@@ -54,7 +54,7 @@ async fn d_15_f_71_without_udp_voice_goes_by_tcp() {
     let proxy = Proxy::start(server, server.ip()).await;
     let lanes = TcpUdpSettings { udp: false, ..TcpUdpSettings::default() };
     let (mut ann, mut ben) = pair(proxy.address, &lanes).await;
-    assert_eq!(ann.udp(), None);
+    assert_eq!((ann.udp(), ann.path()), (None, None));
     tell(&mut ann, ClientCommand::Say { frame: b"by tcp" });
     run(&mut ann, Duration::from_millis(50)).await;
     assert_eq!(run(&mut ben, Duration::from_millis(200)).await, [b"by tcp"]);
@@ -287,6 +287,11 @@ async fn d_15_where_udp_is_blocked_voice_goes_by_tcp_within_two_seconds_and_come
     let (mut ann, mut ben) = pair(proxy.address, &TcpUdpSettings::default()).await;
     both_bound(&mut ann, &mut ben).await;
     assert!(proxy.datagrams.load(Relaxed) >= 2);
+    // Two PINGs, half a second apart.
+    run(&mut ann, Duration::from_millis(900)).await;
+    let path = ann.path().unwrap();
+    assert!(path.round_trip.is_some_and(|time| time > Duration::ZERO && time < Duration::from_secs(4)));
+    assert!(path.answered >= 1 && path.answered <= path.sent, "{path:?}");
     proxy.blocked.store(true, Relaxed);
     let since = Instant::now();
     let (mut heard_at, mut said) = (None, 0_u32);
@@ -301,6 +306,7 @@ async fn d_15_where_udp_is_blocked_voice_goes_by_tcp_within_two_seconds_and_come
     assert!(took < Duration::from_millis(2500), "{took:?}");
     assert!(proxy.by_stream().0 > 0 && proxy.by_stream().1 > 0, "{:?}", proxy.by_stream());
     until("both know", &mut ann, |ann| ann.udp() == Some(false)).await;
+    assert!(ann.path().unwrap().lost >= path.lost + 3, "{:?} after {path:?}", ann.path());
     // Joining and text go on all the while.
     tell(&mut ben, ClientCommand::Join { room: "Late" });
     run(&mut ben, Duration::from_millis(50)).await;

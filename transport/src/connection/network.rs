@@ -2,6 +2,7 @@
 //! or accepts.
 
 use super::direct::DirectEvent;
+use super::path::PathStats;
 use super::remote::{Dialling, Established, Remote};
 use super::settings::ConnectionSettings;
 use super::stream_conn::{ConnEvent, StreamConn};
@@ -146,6 +147,14 @@ impl<F: Framing> Network<F> {
 
     pub(super) fn udp_side(&self) -> Option<&UdpSide> {
         self.conn.as_ref()?.udp.as_ref()
+    }
+
+    pub(super) fn path(&self) -> Option<PathStats> {
+        #[cfg(feature = "quic")]
+        if let Some(quic) = self.conn.as_ref().and_then(|conn| conn.quic.as_ref()) {
+            return Some(quic.datagrams.path());
+        }
+        self.udp_side().map(UdpSide::stats)
     }
 
     /// The input that a step is for the session; `None` where the session need not know of it.

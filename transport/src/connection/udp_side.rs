@@ -1,6 +1,7 @@
 //! The UDP side of a client's connection.
 
 use super::direct::{Direct, DirectEvent};
+use super::path::PathStats;
 use super::remote::TcpUdpSettings;
 use crate::grace::{EXCUSE, MAX_STEPS};
 use crate::tcp_udp::{self, Control, Cookie, HEAD, PATH_TIMEOUT, PROBE_INTERVAL, ServerHello, Tag, datagram};
@@ -58,8 +59,10 @@ pub(super) struct UdpSide {
     unanswered: Duration,
     /// When a PING was last answered. DATA proves only that the client hears the server.
     proven: Instant,
-    /// PINGs without an answer, oldest first.
-    probes: VecDeque<Probe>,
+    /// PINGs without an answer, and when they were sent, oldest first.
+    probes: VecDeque<(Probe, Instant)>,
+    /// Counts PINGs.
+    stats: PathStats,
     /// When to send a BIND or a PING next.
     next_probe: Instant,
     /// PINGs, or all BINDs so far, have no answer. It counts only after the socket has been read empty.
@@ -107,6 +110,7 @@ impl UdpSide {
             unanswered: Duration::ZERO,
             proven: now,
             probes: VecDeque::with_capacity(PROBES),
+            stats: PathStats::default(),
             next_probe: now,
             silent: false,
             excused_until: now,
@@ -124,6 +128,11 @@ impl UdpSide {
 
     pub(super) const fn state(&self) -> UdpState {
         self.state
+    }
+
+    /// How PINGs fare.
+    pub(super) const fn stats(&self) -> PathStats {
+        self.stats
     }
 
     /// The server's UDP address.
@@ -196,16 +205,23 @@ impl UdpSide {
         sent.is_ok()
     }
 
+    /// The oldest PINGs will not be answered any more.
+    fn lose_probes(&mut self, count: usize) {
+        self.probes.drain(..count);
+        self.stats.lost = self.stats.lost.saturating_add(count as u64);
+    }
+
     /// Sends a PING.
-    fn ping(&mut self) {
+    fn ping(&mut self, now: Instant) {
         let mut probe = Probe::default();
         if getrandom::fill(&mut probe).is_err() {
             return;
         }
         if self.probes.len() == PROBES {
-            self.probes.pop_front();
+            self.lose_probes(1);
         }
-        self.probes.push_back(probe);
+        self.probes.push_back((probe, now));
+        self.stats.sent = self.stats.sent.saturating_add(1);
         self.send_datagram(datagram::PING, &probe);
     }
 
@@ -223,7 +239,7 @@ impl UdpSide {
                 self.silent = self.probes.len() >= MISSED
                     && now.saturating_duration_since(self.proven) > PATH_TIMEOUT
                     && now >= self.excused_until;
-                self.ping();
+                self.ping(now);
             } else {
                 self.silent = self.state == UdpState::Binding
                     && self.unanswered >= UNANSWERED
@@ -250,7 +266,7 @@ impl UdpSide {
             let before = core::mem::replace(&mut self.state, UdpState::Blocked);
             if before == UdpState::Up {
                 self.next_probe = now;
-                self.probes.clear();
+                self.lose_probes(self.probes.len());
                 return Poll::Ready(UdpEvent::Down);
             }
             return Poll::Ready(UdpEvent::Unanswered);
@@ -289,9 +305,13 @@ impl UdpSide {
                 }
                 datagram::PONG => {
                     // Each PING is answered once. PINGs before the answered one count no more.
-                    if let Some(at) = self.probes.iter().position(|probe| body == probe) {
-                        self.probes.drain(..=at);
+                    if let Some(at) = self.probes.iter().position(|(probe, _)| body == probe) {
+                        self.lose_probes(at);
                         (self.proven, self.silent) = (now, false);
+                        if let Some((_, sent)) = self.probes.pop_front() {
+                            self.stats.answered = self.stats.answered.saturating_add(1);
+                            self.stats.round_trip = Some(now.saturating_duration_since(sent));
+                        }
                     }
                 }
                 datagram::CHALLENGE if self.state != UdpState::Up => {
