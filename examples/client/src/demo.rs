@@ -53,7 +53,17 @@ pub(crate) struct Conditions<'a> {
     pub(crate) signals: &'a Signals,
 }
 
-impl Conditions<'_> {
+impl<'a> Conditions<'a> {
+    pub(crate) const fn new(
+        speech: &'a Clip,
+        loss: Option<f64>,
+        jitter: Duration,
+        out: &'a Path,
+        signals: &'a Signals,
+    ) -> Self {
+        Self { speech, loss, jitter, out, signals }
+    }
+
     /// What the network does, for a protocol that loses `usual` per cent by default.
     pub(crate) fn impairment(&self, usual: f64) -> Impairment {
         Impairment { loss: self.loss.unwrap_or(usual) / 100.0, jitter: self.jitter }
@@ -107,25 +117,31 @@ async fn show(flags: Flags, report: &Report, signals: &Signals) -> Result<(), Er
     let text =
         format!("playing {:.1} s of speech through servers on loopback, in real time", speech.seconds());
     report.event("demo", json!({ "loss_percent": flags.loss, "jitter_ms": flags.jitter }), &text);
+    let conditions = Conditions::new(&speech, flags.loss, jitter, &flags.out, signals);
+    let outcomes = calls(&only, &conditions, report).await?;
+    let text = format!("{}\nrecordings and pictures are in {}", shown(&outcomes), flags.out.display());
+    report.block("done", json!({ "out": flags.out }), &text);
+    let failed: Vec<String> =
+        outcomes.iter().filter(|outcome| !outcome.passed).map(Outcome::likeness).collect();
+    if failed.is_empty() { Ok(()) } else { Err(failed!("not heard as it was said: {}", failed.join("; "))) }
+}
+
+/// Makes the calls of these protocols, one after the other.
+pub(crate) async fn calls(
+    only: &[&'static Entry],
+    conditions: &Conditions<'_>,
+    report: &Report,
+) -> Result<Vec<Outcome>, Error> {
     let mut outcomes = Vec::new();
-    let conditions = Conditions { speech: &speech, loss: flags.loss, jitter, out: &flags.out, signals };
     for entry in only {
         report.event("demonstrating", json!({ "name": entry.name }), &format!("{} ..", entry.name));
-        let calls = (entry.demo)(&conditions).await?;
+        let calls = (entry.demo)(conditions).await?;
         for outcome in &calls {
             report.event("call", outcome.json(), "");
         }
         outcomes.extend(calls);
     }
-    let out = flags.out.display();
-    report.block(
-        "done",
-        json!({ "out": flags.out }),
-        &format!("{}\n{LEGEND}\nrecordings and pictures are in {out}", table(&outcomes)),
-    );
-    let failed: Vec<String> =
-        outcomes.iter().filter(|outcome| !outcome.passed).map(Outcome::likeness).collect();
-    if failed.is_empty() { Ok(()) } else { Err(failed!("not heard as it was said: {}", failed.join("; "))) }
+    Ok(outcomes)
 }
 
 impl Outcome {
@@ -151,7 +167,7 @@ impl Outcome {
     }
 
     /// How alike what was heard is to what was said, in full.
-    fn likeness(&self) -> String {
+    pub(crate) fn likeness(&self) -> String {
         let likeness = match &self.likeness {
             Ok(Likeness::Bytes) => "every byte equal".into(),
             Ok(Likeness::Sound(comparison)) if comparison.exact => "every sample equal".into(),
@@ -189,22 +205,28 @@ const LEGEND: &str = "late: TCP segments delayed by a loss, UDP frames recovered
 p50/p99: how long packets took from one end to the other";
 
 /// F-61: in 80 columns; `--json` has more figures.
-fn table(outcomes: &[Outcome]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_BORDERS_ONLY);
-    table.set_header(["", "set-up", "lost", "late", "p50/p99 ms", ""]);
-    for outcome in outcomes {
+pub(crate) fn shown(outcomes: &[Outcome]) -> String {
+    let rows = outcomes.iter().map(|outcome| {
         let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
         let lost = outcome.sent.saturating_sub(outcome.heard);
-        table.add_row([
+        vec![
             Cell::new(outcome.protocol),
             right(format!("{} ms", short(outcome.set_up.as_secs_f64() * 1e3))),
             right(format!("{lost}/{}", outcome.sent)),
             right(outcome.stalls.to_string()),
             right(format!("{}/{}", short(outcome.latency(0.5)), short(outcome.latency(0.99)))),
             Cell::new(outcome.verdict()),
-        ]);
-    }
+        ]
+    });
+    format!("{}\n{LEGEND}", framed(&["", "set-up", "lost", "late", "p50/p99 ms", ""], rows))
+}
+
+/// A table as narrow as its cells.
+pub(crate) fn framed(header: &[&str], rows: impl Iterator<Item = Vec<Cell>>) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_BORDERS_ONLY);
+    table.set_header(header);
+    table.add_rows(rows);
     let last = table.column_count().saturating_sub(1);
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((u16::from(index == 0), u16::from(index == last)));
@@ -313,8 +335,7 @@ mod tests {
             outcome(Ok(Likeness::Sound(comparison)), true),
             outcome(Err("no recording was made, which is a long story ".repeat(9)), false),
         ];
-        let text = table(&outcomes).to_string();
-        let text = format!("{text}\n{LEGEND}");
+        let text = shown(&outcomes);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         // Each word of the header that needs it is explained.
         assert!(["late", "p50/p99"].iter().all(|word| text.matches(word).count() == 2), "{text}");

@@ -4,6 +4,7 @@ mod demo;
 mod voice_client;
 mod voices;
 
+use crate::check::{Probe, Row};
 use crate::error::Error;
 use crate::link::Link;
 use crate::protocols::{Entry, entry};
@@ -19,7 +20,7 @@ use serde_json::json;
 use std::path::PathBuf;
 pub(crate) use voice_client::{Heard, Options, Summary, VoiceClient};
 use voxwire_audio::VoiceSettings;
-use voxwire_dissonance::MAX_TEXT;
+use voxwire_dissonance::{DEFAULT_PORT, DEFAULT_QUIC_PORT, MAX_TEXT};
 use voxwire_transport::{DirectSettings, TcpUdpSettings};
 
 pub(crate) const ENTRY: Entry = entry!("dissonance", "Voice chat for games: rooms and direct speech");
@@ -168,6 +169,13 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
         }
         Action::Rooms => list_rooms(&link, options, report).await,
     }
+}
+
+/// Looks at a server's ports, and joins no session.
+async fn check(probe: &Probe<'_>) -> Vec<Row> {
+    let (rows, quic) =
+        tokio::join!(probe.tcp_udp(ENTRY.name, DEFAULT_PORT), probe.quic(ENTRY.name, DEFAULT_QUIC_PORT));
+    rows.into_iter().chain(quic).collect()
 }
 
 /// Bad files are reported here, before any player is disturbed.

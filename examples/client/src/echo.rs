@@ -3,6 +3,7 @@
 
 mod demo;
 
+use crate::check::{Probe, Row};
 use crate::dialogue::Dialogue;
 use crate::error::{Error, failed};
 use crate::link::Link;
@@ -58,6 +59,10 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     let text = format!("{sent} sent, {back} back, {lost} lost; round trip {median:.2} ms (median)");
     report.event("done", fields, &text);
     Ok(())
+}
+
+async fn check(probe: &Probe<'_>) -> Vec<Row> {
+    probe.tcp_udp(ENTRY.name, DEFAULT_PORT).await
 }
 
 fn millis(duration: Duration) -> f64 {

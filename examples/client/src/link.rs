@@ -7,12 +7,16 @@ use crate::error::{Error, failed};
 use core::time::Duration;
 use std::net::ToSocketAddrs as _;
 use tokio::time::timeout;
-pub(crate) use trust::Trust;
+pub(crate) use trust::{Shown, Trust};
 use voxwire_core::Session;
 use voxwire_transport::tls::rustls::pki_types::ServerName;
 use voxwire_transport::{Connection, ConnectionSettings, Remote, TcpUdpSettings};
 
-const NO_TLS: &str = "say --tls, or whom to trust with --tls-ca FILE, or everything goes in the clear";
+pub(crate) const NO_TLS: &str =
+    "say --tls, or whom to trust with --tls-ca FILE, or everything goes in the clear";
+
+/// QUIC is always encrypted.
+pub(crate) const QUIC_TRUST: &str = "QUIC needs to know whom to trust: --tls-ca FILE, or --tls";
 
 /// What the command line says about the server.
 #[derive(Debug, Clone)]
@@ -23,12 +27,15 @@ pub(crate) struct Link {
     pub(crate) tls_name: Option<String>,
     /// Nothing is said in the clear.
     pub(crate) encrypted_only: bool,
+    /// The certificate that the server shows.
+    pub(crate) shown: Shown,
 }
 
 impl Link {
     /// In the clear, to a server at `address`.
     pub(crate) fn to(address: impl ToString) -> Self {
-        Self { server: Some(address.to_string()), trust: None, tls_name: None, encrypted_only: false }
+        let (server, shown) = (Some(address.to_string()), Shown::default());
+        Self { server, trust: None, tls_name: None, encrypted_only: false, shown }
     }
 
     /// The server as `host:port`, with the protocol's own port where none is given.
@@ -42,6 +49,21 @@ impl Link {
             _ => format!("{server}:{port}"),
         };
         with_zone_number(&address).unwrap_or(address)
+    }
+
+    /// Whether a port is named.
+    pub(crate) fn names_port(&self) -> bool {
+        self.address(1) == self.address(2)
+    }
+
+    /// The same server, to which TLS is spoken as `trust` says. What it shows is kept apart.
+    pub(crate) fn with_trust(&self, trust: Trust) -> Self {
+        Self { trust: Some(trust), shown: Shown::default(), ..self.clone() }
+    }
+
+    /// The same link, with a place of its own for what the server shows.
+    pub(crate) fn apart(&self) -> Self {
+        Self { shown: Shown::default(), ..self.clone() }
     }
 
     /// Whether voice may go as it is about to: encrypted, or else wherever that has not been ruled out.
@@ -79,9 +101,9 @@ impl Link {
     ) -> Result<Connection<S>, Error> {
         let address = self.address(port);
         let Some(trust) = &self.trust else {
-            return Err(Error::Usage("QUIC needs to know whom to trust: --tls-ca FILE, or --tls".into()));
+            return Err(Error::Usage(QUIC_TRUST.into()));
         };
-        let target = Remote::quic(&address, self.name(&address)?, trust.config()?).token(token);
+        let target = Remote::quic(&address, self.name(&address)?, trust.config(&self.shown)?).token(token);
         let connected = Connection::connect(target, session, ConnectionSettings::DEFAULT).await;
         connected.map_err(|error| self.cannot_connect(&address, &error, true))
     }
@@ -128,7 +150,7 @@ impl Link {
         let address = self.address(port);
         match &self.trust {
             None => self.allow_clear(NO_TLS)?,
-            Some(trust) => target = target.tls(self.name(&address)?, trust.config()?),
+            Some(trust) => target = target.tls(self.name(&address)?, trust.config(&self.shown)?),
         }
         let connected = Connection::connect(target, session, settings).await;
         connected.map_err(|error| self.cannot_connect(&address, &error, false))

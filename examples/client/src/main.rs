@@ -1,6 +1,7 @@
 //! The program `voxwire-client`: every action of every protocol, with real audio, and the demonstration.
 #![forbid(unsafe_code)]
 
+mod check;
 mod demo;
 mod device;
 mod dialogue;
@@ -31,7 +32,7 @@ mod waiting;
 use clap::{Parser, Subcommand};
 
 use error::Error;
-use link::{Link, Trust};
+use link::{Link, Shown, Trust};
 use report::Report;
 use script::Script;
 use serde_json::json;
@@ -91,6 +92,8 @@ enum What {
     Protocol(protocols::Chosen),
     /// Make a real call over each protocol, in this process, and show how it went.
     Demo(demo::Flags),
+    /// Check whether everything works: on this machine, or with --server the server's ports, TLS, UDP, latency and loss.
+    Check(check::Flags),
 }
 
 impl What {
@@ -147,6 +150,7 @@ fn act(flags: Flags, mut report: Report) -> Result<(), Error> {
         trust: flags.tls_ca.map(Trust::File).or_else(|| flags.tls.then_some(Trust::System)),
         tls_name: flags.tls_name,
         encrypted_only: flags.encrypted_only,
+        shown: Shown::default(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -154,6 +158,7 @@ fn act(flags: Flags, mut report: Report) -> Result<(), Error> {
         let result = match flags.what {
             What::Protocol(chosen) => (chosen.entry.run)(link, &chosen.matches, &report).await,
             What::Demo(flags) => demo::run(flags, &report).await,
+            What::Check(flags) => check::run(link, flags, &report).await,
         };
         match script {
             // A check that fails ends the program: that is the reason.

@@ -6,6 +6,7 @@ mod demo;
 mod mixer;
 mod password;
 
+use crate::check::{Probe, Row};
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::protocols::{Entry, entry};
@@ -17,7 +18,9 @@ pub(crate) use call_client::{CallClient, Options, Summary};
 use clap::{Args, Subcommand};
 use core::time::Duration;
 use std::path::PathBuf;
-use voxwire_msgpack::{ClientCommand, Dialect, MAX_VOICE_SAMPLES, SAMPLE_RATE};
+use voxwire_msgpack::{
+    Client, ClientCommand, ClientSettings, DEFAULT_PORT, Dialect, MAX_VOICE_SAMPLES, SAMPLE_RATE,
+};
 
 pub(crate) const ENTRY: Entry =
     entry!("msgpack", "Accounts, chat, groups, voice messages and group calls, over ZeroMQ or plain TCP");
@@ -171,6 +174,12 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     let result = act(&mut client, flags.action, &user, report).await;
     let recorded = client.close().await;
     result.and(recorded)
+}
+
+/// Looks at a server's port: ZeroMQ's handshake shows that it is the right one.
+async fn check(probe: &Probe<'_>) -> Vec<Row> {
+    let session = || Client::new(ClientSettings { reconnect: None, ..ClientSettings::DEFAULT });
+    probe.tcp(ENTRY.name, DEFAULT_PORT, session, async |_| Ok(Vec::new())).await
 }
 
 async fn act(client: &mut CallClient, action: Action, user: &str, report: &Report) -> Result<(), Error> {

@@ -4,6 +4,8 @@ mod call_client;
 mod demo;
 mod round;
 
+use crate::check::{Probe, Row};
+use crate::dialogue::Dialogue;
 use crate::error::Error;
 use crate::link::Link;
 use crate::protocols::{Entry, entry};
@@ -17,6 +19,7 @@ use clap::{Args, Subcommand};
 use core::time::Duration;
 pub(crate) use round::{Heard, Summary, voice_settings};
 use std::path::PathBuf;
+use voxwire_opcode::{Client, ClientSettings, DEFAULT_PORT};
 
 pub(crate) const ENTRY: Entry =
     entry!("opcode", "Log-in, contacts, and Opus calls straight between two clients");
@@ -132,4 +135,18 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     }
     let recordings = client.close().await;
     result.and(recordings.end(&mut signals).await)
+}
+
+/// Looks at a server's port, without a log-in: the server speaks first.
+async fn check(probe: &Probe<'_>) -> Vec<Row> {
+    let session = || Client::new(ClientSettings::DEFAULT);
+    let hear = async |dialogue: &mut Dialogue<Client>| {
+        while !dialogue.connection.has_received() {
+            if dialogue.connection.next().await.is_none() {
+                return Err(dialogue.lost("waiting for its greeting"));
+            }
+        }
+        Ok(Vec::new())
+    };
+    probe.tcp(ENTRY.name, DEFAULT_PORT, session, hear).await
 }

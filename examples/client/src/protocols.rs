@@ -1,5 +1,6 @@
 //! The protocols of this client, one row each. What one of them needs is in its own module.
 
+use crate::check::{Probe, Row};
 use crate::demo::{Conditions, Outcome};
 use crate::error::Error;
 use crate::link::Link;
@@ -45,9 +46,11 @@ pub(crate) struct Entry {
     pub(crate) run: for<'a> fn(Link, &'a ArgMatches, &'a Report) -> Boxed<'a, ()>,
     /// Makes the calls of the demonstration, each of which has a line in its table.
     pub(crate) demo: for<'a> fn(&'a Conditions<'a>) -> Boxed<'a, Vec<Outcome>>,
+    /// Looks at a server's ports, each of which has a line in the table of `check`.
+    pub(crate) check: for<'a> fn(&'a Probe<'a>) -> Pin<Box<dyn Future<Output = Vec<Row>> + 'a>>,
 }
 
-/// The row of a protocol whose module has `Flags`, `run(link, flags, report)` and `demo::call(conditions)`.
+/// The row of a protocol whose module has `Flags`, `run(link, flags, report)`, `demo::call(conditions)` and `check(probe)`.
 macro_rules! entry {
     ($name:literal, $about:literal) => {
         $crate::protocols::Entry {
@@ -58,6 +61,7 @@ macro_rules! entry {
                 Box::pin(run(link, $crate::protocols::Entry::parsed(matches), report))
             },
             demo: |conditions| Box::pin(demo::call(conditions)),
+            check: |probe| Box::pin(check(probe)),
         }
     };
 }

@@ -5,6 +5,7 @@ mod driver;
 mod figures;
 mod stream;
 
+use crate::check::{PATIENCE, Probe, ROUNDS, Row, State, not_of, state_of};
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::protocols::{Entry, entry};
@@ -14,7 +15,7 @@ use crate::screen;
 use crate::signals::Signals;
 use crate::sound::{Play, RecordAs, prepare, seconds};
 use clap::{Args, Subcommand};
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::num::NonZeroU32;
 use core::time::Duration;
 pub(crate) use driver::{Driver, Event};
@@ -23,14 +24,18 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
 pub(crate) use stream::{Options, stream};
-use tokio::time::{Instant, sleep_until};
+use tokio::net::UdpSocket;
+use tokio::time::{Instant, sleep_until, timeout};
 use voxwire_audio::FollowState;
-use voxwire_core::PeerId;
+use voxwire_core::{Message, PeerId};
 use voxwire_server::syfala::{
     DeviceEvent, DeviceFigures, DeviceSettings, MOST_DRIFT, Serve, SoftDevice, Sound, bind,
     broadcast_addresses, format, repeated,
 };
-use voxwire_syfala::{CLIENT_PORT, DEFAULT_PORT, Format, MAX_STREAMS, SampleType, ServerSettings};
+use voxwire_syfala::{
+    CLIENT_PORT, ClientMessage, DEFAULT_PORT, Format, MAX_STREAMS, SampleType, ServerMessage, ServerSettings,
+    Wire,
+};
 use voxwire_transport::HubSettings;
 
 pub(crate) const ENTRY: Entry =
@@ -181,6 +186,55 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
         }
         Action::Serve(flags) => serve(flags, report).await,
     }
+}
+
+const NO_ENCRYPTION: &str = "syfala knows no encryption, and --encrypted-only rules it out";
+const NO_DEVICE: &str = "no device answers: does the server serve syfala, does a firewall let UDP through, and is this machine on \
+                         the device's network? A device answers no other";
+
+/// Looks at a device's port: asks some times who is there, and accepts nothing.
+async fn check(probe: &Probe<'_>) -> Vec<Row> {
+    let mut row = Row::new(ENTRY.name, "UDP", probe.link.address(DEFAULT_PORT));
+    if probe.quic {
+        return Vec::new();
+    }
+    if probe.link.encrypted_only {
+        row.skipped = Some(NO_ENCRYPTION);
+    } else if let Err(error) = ask_device(&mut row, probe.link).await {
+        row.state = state_of(&error);
+        row.problem = Some(format!("{error}: {NO_DEVICE}"));
+    }
+    vec![row]
+}
+
+async fn ask_device(row: &mut Row, link: &Link) -> std::io::Result<()> {
+    let to =
+        *targets(link).await.map_err(std::io::Error::other)?.first().ok_or(std::io::ErrorKind::NotFound)?;
+    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).await?;
+    socket.connect(to).await?;
+    let (mut question, mut answer) = (Vec::new(), [0; 65_536]);
+    ClientMessage::Discovery.encode(&Wire::DEFAULT, &mut question).map_err(std::io::Error::other)?;
+    let mut sent = 0;
+    row.state = State::Silent;
+    for _ in 0..ROUNDS {
+        let asked = Instant::now();
+        socket.send(&question).await?;
+        sent += 1;
+        let Ok(received) = timeout(PATIENCE / 4, socket.recv(&mut answer)).await else { continue };
+        let answer = answer.get(..received?).unwrap_or_default();
+        if !matches!(ServerMessage::decode(answer, &Wire::DEFAULT), Ok(ServerMessage::Connect(_))) {
+            row.problem = Some(not_of(ENTRY.name));
+            return Ok(());
+        }
+        row.round_trips.push(asked.elapsed());
+    }
+    row.lost = Some((sent - row.round_trips.len() as u64, sent));
+    if row.round_trips.is_empty() {
+        return Err(std::io::ErrorKind::TimedOut.into());
+    }
+    row.state = State::Answers;
+    Ok(())
 }
 
 /// Where to ask for devices.

@@ -3,6 +3,8 @@
 mod call_client;
 mod demo;
 
+use crate::check::{Probe, Row, rounds};
+use crate::dialogue::Dialogue;
 use crate::error::Error;
 use crate::link::Link;
 use crate::protocols::{Entry, entry};
@@ -16,7 +18,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use core::str::FromStr;
 use core::time::Duration;
 use std::path::PathBuf;
-use voxwire_voicelink::{ByteOrder, Format, Parameters};
+use voxwire_voicelink::{
+    ByteOrder, Client, ClientCommand, ClientEvent, ClientSettings, DEFAULT_PORT, Format, Parameters,
+};
 
 pub(crate) const ENTRY: Entry = entry!("voicelink", "Calls through an intermediary, raw PCM over TCP");
 
@@ -232,4 +236,17 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
             result.and(recordings.end(&mut signals).await)
         }
     }
+}
+
+/// Looks at a server's port: calls nobody, some times. The server answers that there is no such user.
+async fn check(probe: &Probe<'_>) -> Vec<Row> {
+    let nobody = format!("check-{:016x}", fastrand::u64(..));
+    let parameters = Parameters { sample_rate: 48_000, channels: 1, format: Format::I16, chunk_size: 960 };
+    let call = |dialogue: &mut Dialogue<Client>| {
+        dialogue.tell(ClientCommand::Call { user: nobody.as_bytes(), parameters, optional: b"" })
+    };
+    let is_answer =
+        |event: &ClientEvent<'_>| matches!(event, ClientEvent::NotFound | ClientEvent::Dropped { .. });
+    let ask = async |dialogue: &mut Dialogue<Client>| rounds(dialogue, call, is_answer).await;
+    probe.tcp(ENTRY.name, DEFAULT_PORT, || Client::new(ClientSettings::DEFAULT), ask).await
 }

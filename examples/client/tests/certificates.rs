@@ -185,3 +185,48 @@ fn f_62_tls_to_a_port_that_answers_nothing_says_so() {
         );
     }
 }
+
+/// C-22: `check` says whether a certificate is trusted, and until when it is valid; also of a server that it was not to ask by TLS.
+#[test]
+fn c_22_check_says_until_when_a_certificate_is_valid() {
+    let other = signed("check-other").authority;
+    let nothing = temporary("check-no-authorities");
+    std::fs::create_dir_all(&nothing).unwrap();
+    let Signed { authority, server } = signed_with(Protocol::DISSONANCE, "check", |config| {
+        config.of_mut::<Dissonance>().quic = true;
+    });
+    let trusted = format!("--tls-ca {} --tls-name localhost", authority.display());
+    let untrusted = format!("--tls-ca {} --tls-name localhost", other.display());
+    let (tcp, quic) = (server.address, server.at("quic"));
+    for (address, flags, code, tls, problem) in [
+        (tcp, trusted.clone(), 0, "trusted", None),
+        (tcp, untrusted.clone(), 1, "not trusted", Some("holds neither the server's certificate")),
+        (tcp, String::new(), 1, "not trusted", Some("the server speaks TLS: say --tls-ca FILE")),
+        (quic, format!("{trusted} --quic"), 0, "trusted", None),
+        (
+            quic,
+            format!("{untrusted} --quic"),
+            1,
+            "not trusted",
+            Some("holds neither the server's certificate"),
+        ),
+    ] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_voxwire-client"));
+        command.env("SSL_CERT_FILE", &other).env("SSL_CERT_DIR", &nothing);
+        command.args(["--server", &address.to_string(), "check", "--only", "dissonance", "--json"]);
+        let output = command.args(flags.split_whitespace()).output().unwrap();
+        let out = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{flags}: {out}");
+        let row = out.lines().find(|line| line.contains("\"check\"")).unwrap_or_else(|| panic!("{out}"));
+        let row: serde_json::Value = serde_json::from_str(row).unwrap();
+        assert_eq!(
+            (row["tls"].as_str(), row["valid_until"].as_str()),
+            (Some(tls), Some("4096-01-01")),
+            "{row}"
+        );
+        match problem {
+            None => assert!(row["problem"].is_null(), "{row}"),
+            Some(problem) => assert!(row["problem"].as_str().unwrap().contains(problem), "{row}"),
+        }
+    }
+}

@@ -195,9 +195,23 @@ fn all_that_is_printed_is_as_the_page_says() {
     let demo = demo.args(["--json", "demo", "--only", "voicelink", "--out"]).arg(&out).output().unwrap();
     checked.check(&String::from_utf8(demo.stdout).unwrap());
 
-    for event in
-        ["error", "established", "ended", "heard", "call", "voice_message", "text", "level", "device"]
-    {
+    let mut check = Command::new(env!("CARGO_BIN_EXE_voxwire-client"));
+    let address = server.address.to_string();
+    let check = check.args(["--json", "--server", &address, "check", "--only", "syfala"]).output().unwrap();
+    checked.check(&String::from_utf8(check.stdout).unwrap());
+
+    for event in [
+        "error",
+        "established",
+        "check",
+        "ended",
+        "heard",
+        "call",
+        "voice_message",
+        "text",
+        "level",
+        "device",
+    ] {
         assert!(checked.seen.contains(event), "{event} was not printed: {:?}", checked.seen);
     }
 }

@@ -7,6 +7,7 @@ mod summary;
 
 use super::voices::{Frame, Voices};
 use crate::error::{Error, failed};
+use crate::link::advice::on_blocked_udp;
 use crate::link::{Link, close};
 use crate::playout::{LOUDSPEAKER_DELAY, Sink, loudspeaker};
 use crate::recordings::{RecordFile, Recordings};
@@ -313,11 +314,7 @@ impl VoiceClient {
         let text = if up {
             "voice goes by UDP".into()
         } else {
-            format!(
-                "UDP is blocked: {server} does not answer by UDP. Voice {way} until it does. Firewalls on the way have to let \
-                 UDP through to port {}",
-                server.port()
-            )
+            on_blocked_udp(server, &format!("Voice {way} until it does."))
         };
         self.report.event("udp", json!({ "up": up, "server": server.to_string() }), &text);
     }

@@ -1,6 +1,7 @@
 //! What a failed connection most probably means, and the flag that mends it.
 
 use super::Trust;
+use core::net::SocketAddr;
 use std::io;
 use voxwire_transport::Error;
 use voxwire_transport::tls::rustls::{self, AlertDescription, CertificateError};
@@ -18,6 +19,28 @@ pub(crate) const TLS_OR_OTHER_PORT: &str =
 const NO_TLS_OR_OTHER_PORT: &str =
     "perhaps the server does not speak TLS at this port, or --server names the port of another protocol";
 const NO_QUIC: &str = "does the server speak QUIC at this port, and does UDP come through to it?";
+
+/// Where the host says that no program listens.
+const NOBODY_LISTENS: &str = "no program listens there: does the server run, serve this protocol, and listen on this address (--bind 0.0.0.0)?";
+const FIREWALL: &str = "a firewall on the way drops what is sent there, or no host has this address";
+const NO_WAY: &str = "is the address right, and is this machine on a network that leads there?";
+
+/// Where there is no connection by TCP.
+pub(crate) fn on_no_connection(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => NOBODY_LISTENS,
+        io::ErrorKind::TimedOut => FIREWALL,
+        _ => NO_WAY,
+    }
+}
+
+/// Where a server of TCP + UDP does not answer by UDP. `until`: what becomes of voice until it does.
+pub(crate) fn on_blocked_udp(server: SocketAddr, until: &str) -> String {
+    let port = server.port();
+    format!(
+        "UDP is blocked: {server} does not answer by UDP. {until} Firewalls on the way have to let UDP through to port {port}"
+    )
+}
 
 /// Where a server to which there is a connection says nothing. `tls`: it has shown that it speaks TLS.
 pub(crate) const fn on_silence(tls: bool) -> &'static str {
@@ -45,6 +68,7 @@ pub(super) fn on_connecting(error: &Error, trust: Option<&Trust>, quic: bool) ->
         (Some(error), Some(trust)) => on_tls(error, trust),
         (None, Some(_)) if is_cut_off(error) => Some(NO_TLS_OR_OTHER_PORT.into()),
         (None, None) if is_cut_off(error) => Some(TLS_OR_OTHER_PORT.into()),
+        (None, _) if error.kind() == io::ErrorKind::ConnectionRefused => Some(NOBODY_LISTENS.into()),
         _ => None,
     }
 }
