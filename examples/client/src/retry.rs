@@ -48,7 +48,10 @@ pub(crate) async fn again<T>(
             result = attempt => result,
         };
         match result {
-            Ok(connected) => return Ok(Some(connected)),
+            Ok(connected) => {
+                report.plain("back", "the connection to the server is back");
+                return Ok(Some(connected));
+            }
             Err(error) if error.is_usage() => return Err(error),
             Err(error) => {
                 let reason = error.to_string();

@@ -255,6 +255,7 @@ fn f_31_waiting_outlasts_a_server_that_restarts() {
     std::thread::park_timeout(Duration::from_millis(1500));
     server = Server::with(Protocol::OPCODE, |config| config.of_mut::<Opcode>().port = port);
     bob.until("logged in as bob");
+    bob.until("the connection to the server is back");
     bob.until("waiting");
     let (code, out, errors) = server.client("call bob --play tone --for 0.3");
     assert_eq!(code, Some(0), "{out}{errors}");
@@ -262,6 +263,20 @@ fn f_31_waiting_outlasts_a_server_that_restarts() {
     bob.until("lost; trying again");
     bob.signal("-INT");
     assert_eq!(bob.end().0, Some(0));
+}
+
+/// F-31: a caller whose server ends says so, and ends with a failure.
+#[test]
+fn f_31_a_caller_whose_server_ends_says_so() {
+    let mut server = Server::start(Protocol::OPCODE);
+    let mut bob = Callee::login(server.address, "bob");
+    let ann = server.spawn("call bob --name ann --play tone", "calling bob");
+    // It rings.
+    bob.called();
+    server.stop();
+    let (code, out, errors) = ann.end();
+    assert_eq!(code, Some(1), "{out}");
+    assert!(errors.contains("the connection to the server was lost while calling"), "{errors}");
 }
 
 /// A peer written from the document: a client that is logged in, and the connection of its call.

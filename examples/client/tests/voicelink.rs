@@ -435,6 +435,7 @@ fn f_31_waiting_outlasts_a_server_that_restarts() {
         std::thread::park_timeout(Duration::from_millis(1500));
         server = Server::with(Protocol::VOICELINK, |config| config.of_mut::<Voicelink>().port = port);
         bob.until("registered as bob");
+        bob.until("the connection to the server is back");
         bob.until("waiting");
         let (code, out, errors) = server.client(call);
         assert_eq!(code, Some(0), "{out}{errors}");
@@ -449,6 +450,21 @@ fn f_31_waiting_outlasts_a_server_that_restarts() {
     bob.signal("-INT");
     let (code, out, errors) = bob.end();
     assert_eq!(code, Some(0), "{out}{errors}");
+}
+
+/// F-31: a caller whose server ends says that it was the server, in the call and before.
+#[test]
+fn f_31_a_caller_whose_server_ends_says_so() {
+    let mut server = Server::start(Protocol::VOICELINK);
+    let bob = server.spawn("wait --name bob --keep", "waiting");
+    let ann = server.spawn("call bob --name ann --play tone", "call with bob is up");
+    server.stop();
+    let (code, out, errors) = ann.end();
+    assert_eq!(code, Some(1), "{out}");
+    assert!(out.contains("call over (the server ended it: server is shutting down)"), "{out}");
+    assert!(errors.contains("the call with bob was cut: server is shutting down"), "{errors}");
+    bob.until("call over (the server ended it: server is shutting down)");
+    bob.until("lost; trying again");
 }
 
 #[test]

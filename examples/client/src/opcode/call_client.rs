@@ -371,7 +371,8 @@ impl CallClient {
             Event::Disconnected => {
                 let text = "the connection to the server is lost";
                 if round.active.is_empty() {
-                    return Err(self.dialogue.lost("waiting"));
+                    let doing = if round.calling { "calling" } else { "waiting for a call" };
+                    return Err(self.dialogue.lost(doing));
                 }
                 self.report.plain("disconnected", &format!("{text}; the call goes on"));
             }

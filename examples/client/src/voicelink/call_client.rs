@@ -184,6 +184,7 @@ impl CallClient {
             Some(Event::NotFound) => Err(failed!("{user}: the server knows nobody of that name")),
             Some(Event::Dropped(why)) => Err(match &*why {
                 "" => failed!("{user} refused the call"),
+                _ if is_cut(&why) => failed!("the server ended the call of {user}: {why}"),
                 _ => failed!("{user} cannot be reached: {}", plain(&why)),
             }),
             Some(Event::NoAnswer(_)) => Err(failed!("{user} does not answer")),
@@ -295,6 +296,7 @@ impl CallClient {
         let how = match &end {
             Ok(End::Played | End::TimeIsUp | End::Interrupted) => "hung up".into(),
             Ok(End::Dropped(why)) if why.is_empty() => format!("{shown_other} hung up"),
+            Ok(End::Dropped(why)) if is_cut(why) => format!("the server ended it: {}", plain(why)),
             Ok(End::Dropped(why)) => format!("{shown_other} hung up: {}", plain(why)),
             Err(error) => error.to_string(),
         };
@@ -307,10 +309,7 @@ impl CallClient {
         self.report.event("ended", fields, &format!("call over ({how}): {sent} packets sent, {heard} heard"));
         match end {
             Err(error) => Err(error),
-            // These say that something went wrong, not that somebody had said enough.
-            Ok(End::Dropped(why))
-                if [reason::LOST, reason::IDLE, reason::SHUTDOWN, reason::NO_ANSWER].contains(&&*why) =>
-            {
+            Ok(End::Dropped(why)) if is_cut(&why) => {
                 Err(failed!("the call with {shown_other} was cut: {why}"))
             }
             Ok(_) => Ok(summary),
@@ -492,6 +491,11 @@ fn say(connection: &mut Connection<Client>, samples: &[u8]) -> Result<(), Error>
         }
         Err(refusal) => Err(failed!("cannot send audio: {refusal}")),
     }
+}
+
+/// Whether the server says by this reason that something went wrong, not the other side that all was said.
+fn is_cut(why: &str) -> bool {
+    [reason::LOST, reason::IDLE, reason::SHUTDOWN, reason::NO_ANSWER].contains(&why)
 }
 
 fn or_nothing(why: &str) -> String {
