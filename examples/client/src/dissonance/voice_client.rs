@@ -336,6 +336,7 @@ impl VoiceClient {
         self.report.progress(now, self.levels.0, self.levels.1);
         let Self { report, voices, connection, summary, options, .. } = self;
         report.figures(|| Figures {
+            round_trip: connection.path().and_then(|path| path.round_trip),
             sent: Some(summary.said.count()),
             path: Some(match connection.udp_state() {
                 _ if options.quic => "voice by QUIC",

@@ -238,6 +238,10 @@ fn end_of_lines(state: &mut State) -> Next {
     if state.lines.take().is_some() { Next::Nothing } else { Next::Interrupt }
 }
 
+#[cfg(all(test, target_os = "linux"))]
+#[path = "../../tests/kit/terminal.rs"]
+mod pty;
+
 #[cfg(test)]
 mod tests {
     use super::super::model::Model;
@@ -283,5 +287,36 @@ mod tests {
         assert_eq!(lines.try_recv().unwrap(), "one");
         assert_eq!(press(&mut state, KeyCode::Char('d'), KeyModifiers::CONTROL), Next::Nothing);
         assert!(lines.try_recv().is_err() && lines.is_closed());
+    }
+
+    /// Not a test of its own: the program of the next one, which ends by a panic with the screen open.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the test harness leaves no other way in")]
+    fn panics_for_the_other() {
+        if std::env::var_os("VOXWIRE_TEST_PANIC").is_none() {
+            return;
+        }
+        let report = crate::report::Report::new(false, false).with_screen(true);
+        super::super::open(&report, "about to panic");
+        assert!(report.has_screen(), "there is no screen");
+        report.plain("waiting", "all is well");
+        std::thread::park_timeout(Duration::from_millis(500));
+        panic!("this is to be read");
+    }
+
+    /// C-23: a panic gives the terminal back, and is read.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn c_23_a_panic_gives_the_terminal_back_and_is_read() {
+        let mut program = std::process::Command::new(std::env::current_exe().unwrap());
+        program.args(["--exact", "screen::terminal::tests::panics_for_the_other", "--nocapture"]);
+        let variables = [("VOXWIRE_TEST_PANIC", "1"), ("RUST_BACKTRACE", "0")];
+        let mut terminal = pty::OnTerminal::start(&program, 100, 24, &variables);
+        terminal.until("the screen", pty::OnTerminal::is_full_screen);
+        terminal.shows("about to panic");
+        terminal.shows("all is well");
+        // The harness ends with 101.
+        let left = terminal.ends(101);
+        assert!(left.contains("panicked at") && left.contains("this is to be read"), "{left}");
     }
 }

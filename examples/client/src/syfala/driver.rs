@@ -1,6 +1,7 @@
 //! A client session on the network, its events in a queue, and its audio in order.
 
 use crate::error::{Error, failed};
+use crate::report::{Meter, VoiceFigures};
 use crate::syfala::Spread;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
@@ -42,6 +43,11 @@ pub(crate) struct InputStream {
     receiving: Receiving,
     bytes: Vec<u8>,
     drift: Drift,
+    /// How evenly messages come.
+    meter: Meter,
+    /// The end of what has come in, as a byte index; and the most that was in store since the last figures, in bytes.
+    end: u64,
+    stored: u64,
     /// When messages came, beside when they were due: in seconds, by the nominal rate.
     pub(crate) arrivals: Spread,
     /// The byte index of each message, and when it came in; if that is asked for.
@@ -134,6 +140,9 @@ impl InputStream {
             receiving: Receiving::new(&Format::STANDARD, StreamSettings::DEFAULT),
             bytes: Vec::new(),
             drift: Drift::new(&Format::STANDARD),
+            meter: Meter::default(),
+            end: 0,
+            stored: 0,
             arrivals: Spread::default(),
             log: None,
             measure: None,
@@ -154,6 +163,7 @@ impl InputStream {
         self.cut();
         self.receiving.restart();
         self.drift.restart();
+        (self.end, self.stored) = (0, 0);
         self.arrivals = Spread::default();
     }
 
@@ -169,14 +179,19 @@ impl InputStream {
         }
         match self.receiving.insert(now, audio) {
             Taken::Stored => {
-                self.drift.observe(now, audio.byte_index.saturating_add(audio.payload.len() as u64));
-                let rate = self.format.sample_rate.get() * self.format.frame_size() as f64;
-                self.arrivals.add(now.as_nanos() as f64 * 1e-9 - audio.byte_index as f64 / rate);
+                let end = audio.byte_index.saturating_add(audio.payload.len() as u64);
+                self.drift.observe(now, end);
+                self.end = self.end.max(end);
+                let waiting = self.end.saturating_sub(self.receiving.byte_index());
+                self.stored = self.stored.max(waiting.saturating_add(self.bytes.len() as u64));
+                self.meter.arrives(Duration::from_nanos(now.as_nanos()), self.lasts(audio.byte_index));
+                self.arrivals.add(now.as_nanos() as f64 * 1e-9 - self.lasts(audio.byte_index).as_secs_f64());
             }
             // Where it goes on says nothing about when it came before.
             Taken::Jumped => {
                 self.cut();
                 self.drift.restart();
+                self.end = 0;
                 self.arrivals = Spread::default();
             }
             _ => {}
@@ -213,6 +228,30 @@ impl InputStream {
     /// What has come of the last frame, if no more comes: whole samples.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         core::mem::take(&mut self.bytes)
+    }
+
+    /// How long so many bytes of the stream last.
+    fn lasts(&self, bytes: u64) -> Duration {
+        let rate = self.format.sample_rate.get() * self.format.frame_size() as f64;
+        Duration::try_from_secs_f64(bytes as f64 / rate).unwrap_or_default()
+    }
+
+    /// How the device is heard.
+    pub(crate) fn figures(&mut self, level: f64) -> VoiceFigures {
+        let stats = self.stats();
+        // In messages of the usual length.
+        let length = stats.received.checked_div(stats.messages).unwrap_or_default();
+        let lost = (stats.silence.saturating_add(stats.jumped)).checked_div(length).unwrap_or_default();
+        let stored = core::mem::take(&mut self.stored);
+        VoiceFigures {
+            name: "the device".into(),
+            level,
+            packets: stats.messages,
+            lost: Some(lost),
+            jitter: self.meter.jitter(),
+            buffer: (stats.messages > 0).then(|| self.lasts(stored)),
+            ..VoiceFigures::default()
+        }
     }
 
     pub(crate) fn stats(&self) -> StreamStats {

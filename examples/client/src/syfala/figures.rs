@@ -17,6 +17,11 @@ impl Spread {
         self.0.push_back(seconds);
     }
 
+    /// The newest, in seconds.
+    pub(crate) fn last(&self) -> Option<f64> {
+        self.0.back().copied()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -5,7 +5,7 @@ mod output;
 use super::{Driver, Event, Spread};
 use crate::error::{Error, failed};
 use crate::recordings::{RecordFile, Recordings};
-use crate::report::{Figures, Report, VoiceFigures};
+use crate::report::{Figures, Report};
 use crate::retry::Backoff;
 use crate::signals::Signals;
 use crate::sound::{RecordAs, Recorder, Shape, Source, peak};
@@ -409,13 +409,10 @@ impl Exchange {
     /// How the device is heard, whose loudest sample lately is `level`.
     fn figures(&self, driver: &Driver, level: f64) -> Figures {
         let sent = Some(driver.sent());
-        let stats = driver.input_stream().stats();
-        // In messages of the usual length.
-        let length = stats.received.checked_div(stats.messages).unwrap_or_default();
-        let lost = (stats.silence.saturating_add(stats.jumped)).checked_div(length).unwrap_or_default();
-        let (name, packets) = ("the device".into(), stats.messages);
-        let device = VoiceFigures { name, level, packets, lost: Some(lost), ..VoiceFigures::default() };
-        Figures { sent, voices: vec![device], ..Figures::default() }
+        let round_trips = self.round_trips.lock().unwrap_or_else(PoisonError::into_inner);
+        let round_trip = round_trips.last().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        drop(round_trips);
+        Figures { round_trip, sent, voices: vec![driver.input_stream().figures(level)], ..Figures::default() }
     }
 
     /// Has the device stop.
