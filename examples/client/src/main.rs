@@ -94,6 +94,8 @@ enum What {
     Demo(demo::Flags),
     /// Check whether everything works: on this machine, or with --server the server's ports, TLS, UDP, latency and loss.
     Check(check::Flags),
+    /// List this machine's input and output devices: names, rates, channels and sample formats.
+    Devices,
 }
 
 impl What {
@@ -159,6 +161,7 @@ fn act(flags: Flags, mut report: Report) -> Result<(), Error> {
             What::Protocol(chosen) => (chosen.entry.run)(link, &chosen.matches, &report).await,
             What::Demo(flags) => demo::run(flags, &report).await,
             What::Check(flags) => check::run(link, flags, &report).await,
+            What::Devices => device::list(&report),
         };
         match script {
             // A check that fails ends the program: that is the reason.

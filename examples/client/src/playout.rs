@@ -10,7 +10,7 @@ pub(crate) type Sink = Box<dyn FnMut(&[f32]) -> Result<(), Error> + Send>;
 
 /// The machine's loudspeaker.
 pub(crate) fn loudspeaker(rate: u32, channels: u16) -> Result<Sink, Error> {
-    let mut loudspeaker = Loudspeaker::open(rate, channels)?;
+    let mut loudspeaker = Loudspeaker::open(None, rate, channels)?;
     Ok(Box::new(move |samples| Ok(loudspeaker.write(samples)?)))
 }
 

@@ -229,7 +229,7 @@ impl Ready {
                 }
             },
             Self::Tone(hz) => Sound::Tone(*hz),
-            Self::Microphone => Sound::Microphone(Microphone::open(shape.rate, shape.channels)?.into()),
+            Self::Microphone => Sound::Microphone(Microphone::open(None, shape.rate, shape.channels)?.into()),
         };
         Ok(Player { shape, sound, at: 0, chunk: Vec::new() })
     }
@@ -321,7 +321,7 @@ pub(crate) struct Recorder {
 impl Recorder {
     pub(crate) fn new(file: Option<RecordFile>, device: bool, shape: Shape) -> Result<Self, Error> {
         let Shape { rate, channels, .. } = shape;
-        let loudspeaker = device.then(|| Loudspeaker::open(rate, channels)).transpose()?;
+        let loudspeaker = device.then(|| Loudspeaker::open(None, rate, channels)).transpose()?;
         Ok(Self { shape, file, loudspeaker, playout: None, rest: Vec::new(), frame: Vec::new() })
     }
 

@@ -542,7 +542,7 @@ fn clip(channels: u64, sample_rate: u64, samples: Samples<'_>) -> Clip {
 pub(super) fn play(clip: &Clip) -> Result<(), Error> {
     // Converted as it is played: at 48 kHz it may be 48 times as much.
     let mut sound = ClipStream::new(clip.mono(), 48_000, 1)?;
-    let mut loudspeaker = crate::device::Loudspeaker::open(48_000, 1)?;
+    let mut loudspeaker = crate::device::Loudspeaker::open(None, 48_000, 1)?;
     tokio::spawn(async move {
         let (start, mut pacer) = (Instant::now(), Pacer::new(48_000));
         let mut samples = Vec::new();
