@@ -1,42 +1,156 @@
-//! The machine's microphone and loudspeaker, where they were built in.
+//! The devices of this machine: which are wanted, and microphone and loudspeaker where they were built in.
 
 #[cfg(feature = "device")]
 mod list;
 
 use crate::error::Error;
+use crate::report::Report;
+use clap::Args;
 #[cfg(feature = "device")]
 pub(crate) use list::list;
 #[cfg(feature = "device")]
-pub(crate) use voxwire_audio::{Loudspeaker, Microphone};
+use voxwire_audio as audio;
+#[cfg(not(feature = "device"))]
+use without as audio;
+#[cfg(not(feature = "device"))]
+pub(crate) use without::list;
 
-/// Checks that both are there, before any user is called.
-#[cfg(feature = "device")]
-pub(crate) fn check(microphone: bool) -> Result<(), Error> {
-    if microphone {
-        Microphone::open(None, 48_000, 1)?;
-    }
-    Loudspeaker::open(None, 48_000, 1)?;
-    Ok(())
+/// `--device`, `--input` and `--output`: what hears and speaks.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DeviceFlags {
+    /// Hear with the machine's loudspeaker; without --play, speak into its microphone.
+    #[arg(long, global = true)]
+    device: bool,
+    /// Speak into this input of the machine (`voxwire-client devices` lists them), instead of --play.
+    #[arg(long, global = true, value_name = "NAME", visible_alias = "input-device", conflicts_with = "play")]
+    input: Option<String>,
+    /// Hear with this output of the machine (`voxwire-client devices` lists them).
+    #[arg(long, global = true, value_name = "NAME", visible_alias = "output-device")]
+    output: Option<String>,
 }
 
-#[cfg(not(feature = "device"))]
-pub(crate) use without::{Loudspeaker, Microphone, check, list};
+impl DeviceFlags {
+    pub(crate) fn choose(&self, report: &Report) -> Devices {
+        Devices::choose(self.device, (self.input.clone(), self.output.clone()), report)
+    }
+
+    /// Whether a microphone is wanted.
+    pub(crate) const fn speaks(&self) -> bool {
+        self.device || self.input.is_some()
+    }
+}
+
+/// The devices that are wanted.
+#[derive(Debug, Clone)]
+pub(crate) struct Devices {
+    pub(crate) input: Option<InputDevice>,
+    pub(crate) output: Option<OutputDevice>,
+}
+
+impl Devices {
+    /// `defaults`: both, those without a name being the machine's defaults.
+    pub(crate) fn choose(
+        defaults: bool,
+        (input, output): (Option<String>, Option<String>),
+        report: &Report,
+    ) -> Self {
+        let chosen = |name: Option<String>| {
+            let wanted = defaults || name.is_some();
+            wanted.then(|| Chosen { name, report: report.clone() })
+        };
+        Self { input: chosen(input).map(InputDevice), output: chosen(output).map(OutputDevice) }
+    }
+}
+
+/// A device by its name, or the machine's default.
+#[derive(Debug, Clone)]
+struct Chosen {
+    name: Option<String>,
+    report: Report,
+}
+
+/// An input of the machine.
+#[derive(Debug, Clone)]
+pub(crate) struct InputDevice(Chosen);
+
+impl InputDevice {
+    /// Checks that it can be used.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.open(48_000, 1).map(drop)
+    }
+
+    pub(crate) fn open(&self, rate: u32, channels: u16) -> Result<Microphone, Error> {
+        let Self(Chosen { name, report }) = self;
+        let device = audio::Microphone::open(name.as_deref(), rate, channels)?;
+        Ok(Microphone { device, _report: report.clone() })
+    }
+}
+
+/// An output of the machine.
+#[derive(Debug, Clone)]
+pub(crate) struct OutputDevice(Chosen);
+
+impl OutputDevice {
+    /// The machine's default.
+    pub(crate) fn default_of(report: &Report) -> Self {
+        Self(Chosen { name: None, report: report.clone() })
+    }
+
+    /// Checks that it can be used.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.open(48_000, 1).map(drop)
+    }
+
+    pub(crate) fn open(&self, rate: u32, channels: u16) -> Result<Loudspeaker, Error> {
+        let Self(Chosen { name, report }) = self;
+        let device = audio::Loudspeaker::open(name.as_deref(), rate, channels)?;
+        Ok(Loudspeaker { device, _report: report.clone() })
+    }
+}
+
+/// An input at work.
+#[derive(Debug)]
+pub(crate) struct Microphone {
+    device: audio::Microphone,
+    _report: Report,
+}
+
+impl Microphone {
+    /// Fills `samples`, if as much has come in by the device's clock; false, and nothing is taken, if not.
+    pub(crate) fn read(&mut self, samples: &mut [f32]) -> Result<bool, Error> {
+        Ok(self.device.read(samples)?)
+    }
+
+    /// Fills `samples` with what is due by the caller's clock.
+    pub(crate) fn read_paced(&mut self, samples: &mut [f32]) -> Result<(), Error> {
+        Ok(self.device.read_paced(samples)?)
+    }
+}
+
+/// An output at work.
+#[derive(Debug)]
+pub(crate) struct Loudspeaker {
+    device: audio::Loudspeaker,
+    _report: Report,
+}
+
+impl Loudspeaker {
+    /// Plays `samples` after what waits.
+    pub(crate) fn write(&mut self, samples: &[f32]) -> Result<(), Error> {
+        Ok(self.device.write(samples)?)
+    }
+}
 
 #[cfg(not(feature = "device"))]
 #[expect(clippy::needless_pass_by_ref_mut, reason = "as the real ones have it")]
 mod without {
-    use super::Error;
-    use crate::report::Report;
+    use super::{Error, Report};
 
     #[derive(Debug)]
     pub(crate) enum Microphone {}
 
     #[derive(Debug)]
     pub(crate) enum Loudspeaker {}
-
-    pub(crate) fn check(_microphone: bool) -> Result<(), Error> {
-        Err(missing("--device"))
-    }
 
     pub(crate) fn list(_report: &Report) -> Result<(), Error> {
         Err(missing("devices"))
@@ -47,8 +161,8 @@ mod without {
     }
 
     impl Microphone {
-        pub(crate) fn open(_name: Option<&str>, _rate: u32, _channels: u16) -> Result<Self, Error> {
-            Err(missing("--device"))
+        pub(crate) fn open(name: Option<&str>, _rate: u32, _channels: u16) -> Result<Self, Error> {
+            Err(missing(name.map_or("--device", |_| "--input")))
         }
 
         pub(crate) fn read(&mut self, _samples: &mut [f32]) -> Result<bool, Error> {
@@ -61,8 +175,8 @@ mod without {
     }
 
     impl Loudspeaker {
-        pub(crate) fn open(_name: Option<&str>, _rate: u32, _channels: u16) -> Result<Self, Error> {
-            Err(missing("--device"))
+        pub(crate) fn open(name: Option<&str>, _rate: u32, _channels: u16) -> Result<Self, Error> {
+            Err(missing(name.map_or("--device", |_| "--output")))
         }
 
         pub(crate) fn write(&mut self, _samples: &[f32]) -> Result<(), Error> {

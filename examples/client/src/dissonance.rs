@@ -5,6 +5,7 @@ mod voice_client;
 mod voices;
 
 use crate::check::{Probe, Row};
+use crate::device::DeviceFlags;
 use crate::error::Error;
 use crate::link::Link;
 use crate::protocols::{Entry, entry};
@@ -83,9 +84,8 @@ struct JoinFlags {
     /// Record what is heard to a WAV file.
     #[arg(long, value_name = "FILE.wav")]
     record: Option<PathBuf>,
-    /// Hear with the machine's loudspeaker; without --play, speak into its microphone.
-    #[arg(long)]
-    device: bool,
+    #[command(flatten)]
+    devices: DeviceFlags,
     /// Leave after so many seconds in the session, even while --wait waits for a listener.
     #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
     length: Option<Duration>,
@@ -185,11 +185,12 @@ async fn join_options(
     report: &Report,
     signals: &mut Signals,
 ) -> Result<Options, Error> {
-    let JoinFlags { rooms, to, text, play, record, device, length, gain, denoise, .. } = flags;
+    let JoinFlags { rooms, to, text, play, record, devices, length, gain, denoise, .. } = flags;
     if rooms.is_empty() && to.is_empty() {
         return Err(Error::Usage("name a room to join, or a player to speak to with --to".into()));
     }
-    let source = prepare(play.as_ref(), record.as_deref(), device, report, signals).await?;
+    let devices = devices.choose(report);
+    let source = prepare(play.as_ref(), record.as_deref(), &devices, report, signals).await?;
     Ok(Options {
         speak_to_rooms: if to.is_empty() { rooms.clone() } else { Vec::new() },
         rooms,
@@ -197,7 +198,7 @@ async fn join_options(
         text,
         source,
         record,
-        device,
+        loudspeaker: devices.output,
         length,
         wait: flags.wait,
         voice: VoiceSettings {

@@ -7,6 +7,7 @@ mod mixer;
 mod password;
 
 use crate::check::{Probe, Row};
+use crate::device::DeviceFlags;
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::protocols::{Entry, entry};
@@ -40,9 +41,8 @@ struct Flags {
     /// Record what is heard to a WAV file.
     #[arg(long, global = true, value_name = "FILE.wav")]
     record: Option<PathBuf>,
-    /// Hear with the machine's loudspeaker; without --play, speak into its microphone.
-    #[arg(long, global = true)]
-    device: bool,
+    #[command(flatten)]
+    devices: DeviceFlags,
     /// End after so many seconds of call, or of waiting.
     #[arg(long = "for", global = true, value_name = "SECONDS", value_parser = seconds)]
     length: Option<Duration>,
@@ -119,15 +119,18 @@ enum Action {
 async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     let user = flags.user.ok_or_else(|| Error::Usage("--user NAME: who are you?".into()))?;
     let recording = matches!(flags.action, Action::VoiceMessage { .. });
-    if recording && flags.play.is_none() && !flags.device {
-        return Err(Error::Usage("what should it say? --play FILE, or --device and --for SECONDS".into()));
+    if recording && flags.play.is_none() && !flags.devices.speaks() {
+        return Err(Error::Usage(
+            "what should it say? --play FILE, or --device or --input NAME, and --for SECONDS".into(),
+        ));
     }
     if recording && !matches!(flags.play, Some(Play::File(_))) && flags.length.is_none() {
         return Err(Error::Usage("how long should it be? --for SECONDS".into()));
     }
     let mut signals = Signals::catch()?;
+    let devices = flags.devices.choose(report);
     let mut source =
-        prepare(flags.play.as_ref(), flags.record.as_deref(), flags.device, report, &mut signals).await?;
+        prepare(flags.play.as_ref(), flags.record.as_deref(), &devices, report, &mut signals).await?;
     if let Some(Source::File(file)) = source.as_ref().filter(|_| recording) {
         // All of it is sent at once: so much that it is known whether it is too long.
         let wanted = flags.length.map_or(f64::MAX, |length| length.as_secs_f64() * f64::from(SAMPLE_RATE));
@@ -146,7 +149,7 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     let options = Options {
         source,
         record: flags.record,
-        device: flags.device,
+        loudspeaker: devices.output,
         length: flags.length,
         dialect: if flags.plain { Dialect::Plain } else { Dialect::Zmtp },
         // A long session survives a restart of the server; a single request says that it failed.

@@ -6,6 +6,7 @@ mod round;
 
 use crate::check::{Probe, Row};
 use crate::dialogue::Dialogue;
+use crate::device::DeviceFlags;
 use crate::error::Error;
 use crate::link::Link;
 use crate::protocols::{Entry, entry};
@@ -38,9 +39,8 @@ struct Flags {
     /// Record what is heard to a WAV file.
     #[arg(long, global = true, value_name = "FILE.wav")]
     record: Option<PathBuf>,
-    /// Hear with the machine's loudspeaker; without --play, speak into its microphone.
-    #[arg(long, global = true)]
-    device: bool,
+    #[command(flatten)]
+    devices: DeviceFlags,
     /// Hang up after so many seconds of call.
     #[arg(long = "for", global = true, value_name = "SECONDS", value_parser = seconds)]
     length: Option<Duration>,
@@ -96,14 +96,15 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
         link.allow_clear("calls go in the clear between clients")?;
     }
     let mut signals = Signals::catch()?;
+    let devices = flags.devices.choose(report);
     let source =
-        prepare(flags.play.as_ref(), flags.record.as_deref(), flags.device, report, &mut signals).await?;
+        prepare(flags.play.as_ref(), flags.record.as_deref(), &devices, report, &mut signals).await?;
     let options = Options {
         name: flags.name.unwrap_or_else(|| format!("guest-{:08x}", fastrand::u32(..))),
         secret: flags.secret,
         source,
         record: flags.record,
-        device: flags.device,
+        loudspeaker: devices.output,
         length: flags.length,
         bitrate: flags.bitrate,
         listen: !flags.no_listen,

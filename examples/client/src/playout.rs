@@ -1,6 +1,6 @@
 //! What others say, on the machine's loudspeaker: as soon as the network allows, also after a stall of either side.
 
-use crate::device::Loudspeaker;
+use crate::device::OutputDevice;
 use crate::error::Error;
 use core::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -8,10 +8,10 @@ use voxwire_audio::{Pacer, PcmMixer};
 
 pub(crate) type Sink = Box<dyn FnMut(&[f32]) -> Result<(), Error> + Send>;
 
-/// The machine's loudspeaker.
-pub(crate) fn loudspeaker(rate: u32, channels: u16) -> Result<Sink, Error> {
-    let mut loudspeaker = Loudspeaker::open(None, rate, channels)?;
-    Ok(Box::new(move |samples| Ok(loudspeaker.write(samples)?)))
+/// A loudspeaker of the machine.
+pub(crate) fn loudspeaker(output: &OutputDevice, rate: u32, channels: u16) -> Result<Sink, Error> {
+    let mut loudspeaker = output.open(rate, channels)?;
+    Ok(Box::new(move |samples| loudspeaker.write(samples)))
 }
 
 /// Plays voices of raw samples, each held back for as long as its messages vary, and faster or slower where that is needed.
@@ -30,9 +30,9 @@ const REST: Duration = Duration::from_millis(2500);
 pub(crate) const LOUDSPEAKER_DELAY: Duration = Duration::from_millis(400);
 
 impl Playout {
-    /// On the machine's loudspeaker.
-    pub(crate) fn open(rate: u32, channels: u16) -> Result<Self, Error> {
-        Ok(Self::new(rate, channels, loudspeaker(rate, channels)?))
+    /// On a loudspeaker of the machine.
+    pub(crate) fn open(output: &OutputDevice, rate: u32, channels: u16) -> Result<Self, Error> {
+        Ok(Self::new(rate, channels, loudspeaker(output, rate, channels)?))
     }
 
     /// Wherever `sink` puts it.

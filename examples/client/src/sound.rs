@@ -1,6 +1,6 @@
 //! What is played into a call, and what is kept of it.
 
-use crate::device::{Loudspeaker, Microphone};
+use crate::device::{Devices, InputDevice, Loudspeaker, Microphone, OutputDevice};
 use crate::error::Error;
 use crate::playout::{LOUDSPEAKER_DELAY, Playout};
 use crate::recordings::{RecordFile, check_writable};
@@ -148,21 +148,22 @@ pub(crate) enum Source {
     Clip(Clip),
     File(Arc<File>),
     Tone(f64),
-    Microphone,
+    Microphone(InputDevice),
 }
 
-/// Opens what `--play` and `--device` ask for, and checks that `--record` can be written: a bad file is reported before the other side
+/// Opens what `--play` and the devices' flags ask for, and checks that `--record` can be written: a bad file is reported before the other side
 /// hears of a call. A pipe is waited for, until a signal comes.
 pub(crate) async fn prepare(
     play: Option<&Play>,
     record: Option<&Path>,
-    device: bool,
+    devices: &Devices,
     report: &Report,
     signals: &mut Signals,
 ) -> Result<Option<Source>, Error> {
     let (play, record, report) = (play.cloned(), record.map(Path::to_owned), report.clone());
+    let devices = devices.clone();
     let open = move || {
-        let source = Source::open(play.as_ref(), device, &report)?;
+        let source = Source::open(play.as_ref(), &devices, &report)?;
         if let Some(path) = &record {
             check_writable(path)?;
         }
@@ -172,11 +173,12 @@ pub(crate) async fn prepare(
 }
 
 impl Source {
-    /// What `--play` and `--device` ask for.
-    fn open(play: Option<&Play>, device: bool, report: &Report) -> Result<Option<Self>, Error> {
-        if device {
-            crate::device::check(play.is_none())?;
-        }
+    /// What `--play` and the devices' flags ask for.
+    fn open(play: Option<&Play>, devices: &Devices, report: &Report) -> Result<Option<Self>, Error> {
+        let input = devices.input.as_ref().filter(|_| play.is_none());
+        // Before any user is called.
+        input.map(InputDevice::check).transpose()?;
+        devices.output.as_ref().map(OutputDevice::check).transpose()?;
         Ok(match play {
             Some(Play::File(path)) => Some(Self::File(open(path, report)?)),
             Some(Play::StandardInput) => {
@@ -185,7 +187,7 @@ impl Source {
                 Some(Self::File(File::checked(sound, report)))
             }
             Some(Play::Tone(hz)) => Some(Self::Tone(*hz)),
-            None => device.then_some(Self::Microphone),
+            None => input.cloned().map(Self::Microphone),
         })
     }
 
@@ -200,7 +202,7 @@ impl Source {
             Self::Clip(clip) => Ready::Clip(resample(clip, rate)?.into()),
             Self::File(file) => Ready::File(file.clone()),
             Self::Tone(hz) => Ready::Tone(*hz),
-            Self::Microphone => Ready::Microphone,
+            Self::Microphone(input) => Ready::Microphone(input.clone()),
         })
     }
 }
@@ -211,7 +213,7 @@ pub(crate) enum Ready {
     Clip(Arc<Clip>),
     File(Arc<File>),
     Tone(f64),
-    Microphone,
+    Microphone(InputDevice),
 }
 
 impl Ready {
@@ -229,7 +231,7 @@ impl Ready {
                 }
             },
             Self::Tone(hz) => Sound::Tone(*hz),
-            Self::Microphone => Sound::Microphone(Microphone::open(None, shape.rate, shape.channels)?.into()),
+            Self::Microphone(input) => Sound::Microphone(input.open(shape.rate, shape.channels)?.into()),
         };
         Ok(Player { shape, sound, at: 0, chunk: Vec::new() })
     }
@@ -319,18 +321,28 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    pub(crate) fn new(file: Option<RecordFile>, device: bool, shape: Shape) -> Result<Self, Error> {
+    /// `output`: where it is heard.
+    pub(crate) fn new(
+        file: Option<RecordFile>,
+        output: Option<&OutputDevice>,
+        shape: Shape,
+    ) -> Result<Self, Error> {
         let Shape { rate, channels, .. } = shape;
-        let loudspeaker = device.then(|| Loudspeaker::open(None, rate, channels)).transpose()?;
+        let loudspeaker = output.map(|output| output.open(rate, channels)).transpose()?;
         Ok(Self { shape, file, loudspeaker, playout: None, rest: Vec::new(), frame: Vec::new() })
     }
 
     /// The same for sound that comes when the network brings it: all of it is recorded, in its order; what is played keeps up with
     /// the other side.
-    pub(crate) fn live(file: Option<RecordFile>, device: bool, shape: Shape) -> Result<Self, Error> {
+    pub(crate) fn live(
+        file: Option<RecordFile>,
+        output: Option<&OutputDevice>,
+        shape: Shape,
+    ) -> Result<Self, Error> {
         // More channels than two are folded before they are kept for a while.
-        let playout = device.then(|| Playout::open(shape.rate, shape.channels.min(2))).transpose()?;
-        Ok(Self { playout, ..Self::new(file, false, shape)? })
+        let playout =
+            output.map(|output| Playout::open(output, shape.rate, shape.channels.min(2))).transpose()?;
+        Ok(Self { playout, ..Self::new(file, None, shape)? })
     }
 
     /// When [`advance`](Self::advance) has something to play.
@@ -465,7 +477,7 @@ mod tests {
         use crate::playout::tests::listening_in;
         let shape = Shape { channels: 6, rate: 8000, ..SHAPE };
         let (playout, heard) = listening_in(8000, 2);
-        let mut recorder = Recorder::live(None, false, shape).unwrap();
+        let mut recorder = Recorder::live(None, None, shape).unwrap();
         recorder.playout = Some(playout);
         // The centre alone.
         let sound = [0.0, 0.0, 0.5, 0.0, 0.0, 0.0].repeat(8000);
@@ -505,7 +517,7 @@ mod tests {
 
     #[test]
     fn a_recorder_puts_samples_together_that_packets_cut() {
-        let mut recorder = Recorder::new(None, false, SHAPE).unwrap();
+        let mut recorder = Recorder::new(None, None, SHAPE).unwrap();
         assert_eq!(recorder.hear(Duration::ZERO, &[0, 0x40, 0]).unwrap(), 0.5);
         assert_eq!(recorder.hear(Duration::ZERO, &[0x20]).unwrap(), 0.25);
         recorder.finish().unwrap();
@@ -523,7 +535,7 @@ mod tests {
             for listener in [false, true] {
                 let (playout, heard) = listening(16_000);
                 let file = RecordFile::create(&path, shape.rate, 1, shape.format, &Report::silent()).unwrap();
-                let mut recorder = Recorder::live(Some(file), false, shape).unwrap();
+                let mut recorder = Recorder::live(Some(file), None, shape).unwrap();
                 recorder.playout = Some(playout);
                 let mut bytes = Vec::new();
                 for (n, message) in (1_u64..).zip(said.samples.chunks(320)) {

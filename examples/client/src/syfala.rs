@@ -6,6 +6,7 @@ mod figures;
 mod stream;
 
 use crate::check::{PATIENCE, Probe, ROUNDS, Row, State, not_of, state_of};
+use crate::device::Devices;
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::protocols::{Entry, entry};
@@ -75,6 +76,12 @@ struct StreamFlags {
     /// Hear with the machine's loudspeaker; without --play, speak into its microphone.
     #[arg(long)]
     device: bool,
+    /// Speak into this input of the machine (`voxwire-client devices` lists them), instead of --play.
+    #[arg(long, value_name = "NAME", conflicts_with = "play")]
+    input_device: Option<String>,
+    /// Hear with this output of the machine (`voxwire-client devices` lists them).
+    #[arg(long, value_name = "NAME")]
+    output_device: Option<String>,
     /// End after so many seconds of audio.
     #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
     length: Option<Duration>,
@@ -88,7 +95,7 @@ struct StreamFlags {
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds_or_none)]
     retry: Duration,
     /// Measure how long sound takes there and back, with a device that echoes: plays numbers, not to be heard.
-    #[arg(long, conflicts_with_all = ["play", "device"])]
+    #[arg(long, conflicts_with_all = ["play", "device", "input_device", "output_device"])]
     measure: bool,
 }
 
@@ -165,14 +172,15 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
         }
         Action::Stream(flags) => {
             let mut signals = Signals::catch()?;
+            let names = (flags.input_device, flags.output_device);
+            let devices = Devices::choose(flags.device, names, report);
             let source =
-                prepare(flags.play.as_ref(), flags.record.as_deref(), flags.device, report, &mut signals)
-                    .await?;
+                prepare(flags.play.as_ref(), flags.record.as_deref(), &devices, report, &mut signals).await?;
             let options = Options {
                 source,
                 record: flags.record,
                 record_as: flags.record_as,
-                device: flags.device,
+                loudspeaker: devices.output,
                 length: flags.length,
                 output: flags.output,
                 input: flags.input,

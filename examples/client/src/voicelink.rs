@@ -5,6 +5,7 @@ mod demo;
 
 use crate::check::{Probe, Row, rounds};
 use crate::dialogue::Dialogue;
+use crate::device::DeviceFlags;
 use crate::error::Error;
 use crate::link::Link;
 use crate::protocols::{Entry, entry};
@@ -59,9 +60,8 @@ struct Flags {
     /// How the recording stores its samples.
     #[arg(long, global = true, value_name = "FORMAT", default_value = "i16")]
     record_as: RecordAs,
-    /// Hear with the machine's loudspeaker; without --play, speak into its microphone.
-    #[arg(long, global = true)]
-    device: bool,
+    #[command(flatten)]
+    devices: DeviceFlags,
     /// Hang up after so many seconds of call.
     #[arg(long = "for", global = true, value_name = "SECONDS", value_parser = seconds)]
     length: Option<Duration>,
@@ -195,8 +195,9 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     };
     let parameters = parameters_of(flags.rate, flags.channels, flags.format, flags.chunk, "")?;
     let mut signals = Signals::catch()?;
+    let devices = flags.devices.choose(report);
     let source =
-        prepare(flags.play.as_ref(), flags.record.as_deref(), flags.device, report, &mut signals).await?;
+        prepare(flags.play.as_ref(), flags.record.as_deref(), &devices, report, &mut signals).await?;
     let options = Options {
         name: flags.name,
         secret: flags.secret,
@@ -206,7 +207,7 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
         source,
         record: flags.record,
         record_as: flags.record_as,
-        device: flags.device,
+        loudspeaker: devices.output,
         length: flags.length,
     };
     let us = options.name.as_deref().unwrap_or("nobody");

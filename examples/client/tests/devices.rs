@@ -6,11 +6,13 @@
 mod alsa;
 mod kit;
 
-use alsa::Machine;
-use kit::temporary;
+use alsa::{Machine, RATE};
+use kit::{Client, Server, temporary};
 use serde_json::{Value, json};
 use std::fs::write;
 use std::process::{Command, Output};
+use voxwire_audio::{Clip, SPEECH, SampleFormat, compare, load, read, resample, save_wav};
+use voxwire_server::Protocol;
 
 /// Runs the client on a machine; `None` where devices are not built in, which it says.
 fn devices(machine: impl FnOnce(&mut Command), arguments: &[&str]) -> Option<Output> {
@@ -25,9 +27,9 @@ fn devices(machine: impl FnOnce(&mut Command), arguments: &[&str]) -> Option<Out
     None
 }
 
-/// D-18: the devices are listed, for people and for programs.
+/// F-58: the devices are listed, for people and for programs.
 #[test]
-fn d_18_devices_are_listed() {
+fn f_58_devices_are_listed() {
     let machine = Machine::new("list");
     let Some(out) = devices(|command| machine.on(command), &[]) else { return };
     let text = String::from_utf8(out.stdout).unwrap();
@@ -56,15 +58,107 @@ fn d_18_devices_are_listed() {
     assert_eq!((&last["event"], &last["devices"]), (&json!("done"), &json!(events.len() - 1)));
 }
 
-/// D-18: a machine without sound says so.
+/// F-58: a machine without sound says so.
 #[test]
-fn d_18_a_machine_without_devices_says_so() {
+fn f_58_a_machine_without_devices_says_so() {
     let silent = temporary("devices-asound.conf");
     write(&silent, "").unwrap();
     for config in [silent, temporary("no-such-asound.conf")] {
-        let Some(out) = devices(|command| drop(command.env("ALSA_CONFIG_PATH", config)), &[]) else { return };
+        let Some(out) = devices(|command| _ = command.env("ALSA_CONFIG_PATH", config), &[]) else { return };
         let error = String::from_utf8_lossy(&out.stderr);
         let says = error.contains("this machine has no input") || error.contains("cannot be used");
         assert!(out.status.code() == Some(1) && says, "{error}");
+    }
+}
+
+/// Speech at the rate of the devices, and a file with it.
+fn speech(name: &str) -> (Clip, String) {
+    let clip = resample(&read(SPEECH).unwrap().clip.mono(), RATE).unwrap();
+    let path = temporary(name);
+    save_wav(&path, &clip, SampleFormat::I16).unwrap();
+    (clip, path.display().to_string())
+}
+
+fn spawn(machine: &Machine, server: &Server, arguments: &str, line: &str) -> Client {
+    let mut command = server.command(arguments);
+    machine.on(&mut command);
+    Client::spawn(command, line)
+}
+
+/// F-58: with a file to play and an output that is named, the file goes out and the other side comes out of that output; no microphone
+/// is opened.
+#[test]
+fn f_58_what_the_other_side_says_comes_out_of_the_output_that_is_named() {
+    if !cfg!(feature = "device") {
+        return eprintln!("skipped: the feature `device` is not built in");
+    }
+    let machine = Machine::new("output");
+    let server = Server::start(Protocol::VOICELINK);
+    let (said, file) = speech("devices-output.wav");
+    let recording = temporary("devices-output-bob.wav");
+    let wait = format!("wait --name bob --rate {RATE} --play {file} --record {}", recording.display());
+    let bob = server.spawn(&wait, "waiting");
+    let loudspeaker = machine.listen();
+    let call = format!("call bob --name alice --rate {RATE} --play {file} --output spk");
+    let (code, out, errors) = spawn(&machine, &server, &call, "is up").end();
+    assert_eq!(code, Some(0), "{out}{errors}");
+    let heard = Clip { rate: RATE, channels: 1, samples: loudspeaker.end() };
+    let found = compare(&said, &heard).unwrap();
+    assert!(found.present > 0.8, "{found:?}");
+    assert_eq!(bob.end().0, Some(0));
+    let found = compare(&said, &load(&recording).unwrap().clip).unwrap();
+    assert!(found.missing == 0 && found.exact, "{found:?}");
+}
+
+/// F-58: what the input that is named hears goes to the other side.
+#[test]
+fn f_58_what_the_input_that_is_named_hears_goes_to_the_other_side() {
+    if !cfg!(feature = "device") {
+        return eprintln!("skipped: the feature `device` is not built in");
+    }
+    let machine = Machine::new("input");
+    let server = Server::start(Protocol::VOICELINK);
+    let (said, _) = speech("devices-input.wav");
+    let recording = temporary("devices-input-bob.wav");
+    let wait = format!("wait --name bob --rate {RATE} --record {}", recording.display());
+    let bob = server.spawn(&wait, "waiting");
+    let call = format!("call bob --name alice --rate {RATE} --input mic --for 9");
+    let alice = spawn(&machine, &server, &call, "is up");
+    let microphone = machine.speak(said.samples.clone());
+    let (code, out, errors) = alice.end();
+    assert_eq!(code, Some(0), "{out}{errors}");
+    microphone.end();
+    assert_eq!(bob.end().0, Some(0));
+    let found = compare(&said, &load(&recording).unwrap().clip).unwrap();
+    assert!(found.present > 0.8, "{found:?}");
+}
+
+/// F-58: a name that no device has is told from those that there are, in every protocol, before anything is connected.
+#[test]
+fn f_58_a_name_that_no_device_has_lists_those_that_there_are() {
+    let machine = Machine::new("unknown");
+    let calls = [
+        "voicelink wait --output noise",
+        "opcode wait --output noise",
+        "msgpack chat --user alice --output noise",
+        "dissonance join Red --output noise",
+        "syfala stream --output-device noise",
+        "voicelink wait --input noise",
+        "opcode wait --input noise",
+        "msgpack chat --user alice --input noise",
+        "dissonance join Red --input noise",
+        "syfala stream --input-device noise",
+    ];
+    for call in calls {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_voxwire-client"));
+        machine.on(command.args(call.split(' ')).env("VOXWIRE_PASSWORD", "geheim"));
+        let out = command.output().unwrap();
+        let error = String::from_utf8_lossy(&out.stderr);
+        if cfg!(feature = "device") {
+            let listed = error.contains(r#"no device has the name "noise"; there are"#);
+            assert!(out.status.code() == Some(1) && listed && error.contains(r#""spk""#), "{call}: {error}");
+        } else {
+            assert!(out.status.code() == Some(2) && error.contains("is not built in"), "{call}: {error}");
+        }
     }
 }

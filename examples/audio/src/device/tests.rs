@@ -303,9 +303,9 @@ fn f_55_what_the_devices_thread_holds_does_not_grow() {
     assert_eq!((world.renderer.block.capacity(), world.renderer.bridge.capacities()), warm);
 }
 
-/// D-18: a device is found by its name, or by its description where that is the only one; otherwise it is said what there is.
+/// F-58: a device is found by its name, or by its description where that is the only one; otherwise it is said what there is.
 #[test]
-fn d_18_a_device_is_found_by_name_or_by_description() {
+fn f_58_a_device_is_found_by_name_or_by_description() {
     let all = [("hw:0", "USB Headset"), ("plughw:0", "USB Headset"), ("hw:1", "HDA Intel")];
     let all = all.map(|(name, description)| (name.to_owned(), description.to_owned()));
     assert_eq!(choose(&all, "plughw:0"), Ok(1));

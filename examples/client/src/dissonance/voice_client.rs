@@ -84,7 +84,8 @@ impl VoiceClient {
         let speech = options.source.as_ref().map(|source| Speaking::new(source, &options)).transpose()?;
         let record = |path: &PathBuf| RecordFile::create(path, OPUS_RATE, 1, SampleFormat::I16, &report);
         let recorder = options.record.as_ref().map(record).transpose()?;
-        let loudspeaker = options.device.then(|| loudspeaker(OPUS_RATE, 1)).transpose()?;
+        let loudspeaker =
+            options.loudspeaker.as_ref().map(|output| loudspeaker(output, OPUS_RATE, 1)).transpose()?;
         let started = Instant::now();
         let (tcp_udp, trace) = (options.tcp_udp.clone(), options.trace);
         let connecting = async {

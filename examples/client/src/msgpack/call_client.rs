@@ -2,6 +2,7 @@
 
 use super::mixer::Mixer;
 use super::refused;
+use crate::device::OutputDevice;
 use crate::dialogue::Dialogue;
 use crate::error::{Error, failed};
 use crate::link::Link;
@@ -39,7 +40,7 @@ pub(crate) struct Options {
     pub(crate) source: Option<Source>,
     pub(crate) record: Option<PathBuf>,
     /// Play what is heard.
-    pub(crate) device: bool,
+    pub(crate) loudspeaker: Option<OutputDevice>,
     pub(crate) length: Option<Duration>,
     pub(crate) dialect: Dialect,
     /// Connect again after a lost connection.
@@ -204,7 +205,7 @@ impl CallClient {
             None => MAX_VOICE_SAMPLES + 1,
         };
         let source = self.options.source.as_ref().ok_or_else(|| failed!("nothing to send"))?;
-        let live = matches!(source, Source::Microphone);
+        let live = matches!(source, Source::Microphone(_));
         let mut player = source.player(SHAPE)?;
         let (start, mut pacer) = (Instant::now(), Pacer::new(SAMPLE_RATE));
         let mut samples = Vec::new();
@@ -274,7 +275,7 @@ impl CallClient {
         self.report.event("established", json!({ "group": group }), &text);
         let player = self.options.source.as_ref().map(|source| source.player(SHAPE)).transpose()?;
         let file = self.dialogue.recordings.create_named(SAMPLE_RATE, 1, SampleFormat::I16);
-        let mut mixer = Mixer::new(file, self.options.device)?;
+        let mut mixer = Mixer::new(file, self.options.loudspeaker.as_ref())?;
         let end = self.take_part(Instant::now(), player, &mut mixer, &mut summary).await;
         self.report.progress_end();
         let heard: BTreeMap<&str, u64> =
@@ -415,7 +416,7 @@ impl CallClient {
                 let seconds = clip.seconds();
                 let clip = Arc::new(clip);
                 // It is nowhere else, once it has been delivered and is not played.
-                let wanted = (!self.options.device).then_some("voice-message.wav");
+                let wanted = self.options.loudspeaker.is_none().then_some("voice-message.wav");
                 let path = self.dialogue.recordings.save(&clip, wanted);
                 self.dialogue.recordings.settle(&mut self.dialogue.signals).await;
                 self.shown += 1;
@@ -424,8 +425,8 @@ impl CallClient {
                 let Clip { rate, channels, .. } = *clip;
                 let fields = json!({ "from": sender, "seconds": seconds, "rate": rate, "channels": channels, "file": path });
                 self.report.keep("voice_message", fields, &text);
-                if self.options.device {
-                    play(&clip)?;
+                if let Some(output) = &self.options.loudspeaker {
+                    play(&clip, output)?;
                 }
             }
             Event::Disconnected { .. } => {
@@ -538,11 +539,11 @@ fn clip(channels: u64, sample_rate: u64, samples: Samples<'_>) -> Clip {
     Clip { rate: rate.unwrap_or(SAMPLE_RATE), channels, samples }
 }
 
-/// Plays a recording on the loudspeaker, beside whatever else goes on.
-pub(super) fn play(clip: &Clip) -> Result<(), Error> {
+/// Plays a recording on a loudspeaker, beside whatever else goes on.
+pub(super) fn play(clip: &Clip, output: &OutputDevice) -> Result<(), Error> {
     // Converted as it is played: at 48 kHz it may be 48 times as much.
     let mut sound = ClipStream::new(clip.mono(), 48_000, 1)?;
-    let mut loudspeaker = crate::device::Loudspeaker::open(None, 48_000, 1)?;
+    let mut loudspeaker = output.open(48_000, 1)?;
     tokio::spawn(async move {
         let (start, mut pacer) = (Instant::now(), Pacer::new(48_000));
         let mut samples = Vec::new();
@@ -583,8 +584,15 @@ mod tests {
         let link = Link::to(address);
         let (_sender, signals) = Signals::sent();
         let (dialect, reconnect, trace) = (Dialect::Zmtp, false, false);
-        let options =
-            Options { source: None, record: None, device: false, length: None, dialect, reconnect, trace };
+        let options = Options {
+            source: None,
+            record: None,
+            loudspeaker: None,
+            length: None,
+            dialect,
+            reconnect,
+            trace,
+        };
         let mut bob = CallClient::connect(&link, options, Report::silent(), signals).await.unwrap();
         let (playout, heard) = listening(SAMPLE_RATE);
         let mut mixer = Mixer::on(playout);

@@ -6,6 +6,7 @@ mod lines;
 
 use super::call_client::{BLOCK, CallClient, Event, SHAPE, far, length_of, to_i16};
 use super::mixer::Mixer;
+use crate::device::OutputDevice;
 use crate::error::Error;
 use crate::report::{Figures, Speakers, plain};
 use crate::sound::{Player, Source, open, peak};
@@ -176,7 +177,12 @@ impl Chat<'_> {
                 call.play(Some(Source::File(open(&path, &self.client.report)?).player(SHAPE)?));
             }
             Command::Recordings => self.list_recordings(),
-            Command::Play(n) => super::call_client::play(self.recordings.get(n)?)?,
+            Command::Play(n) => {
+                // Without a device that is named, on the machine's default.
+                let default = || OutputDevice::default_of(&self.client.report);
+                let output = self.client.options.loudspeaker.clone().unwrap_or_else(default);
+                super::call_client::play(self.recordings.get(n)?, &output)?;
+            }
             Command::Save(n, path) => {
                 save_wav(&path, self.recordings.get(n)?, SampleFormat::I16)?;
                 let text = format!("saved in {}", path.display());
@@ -322,7 +328,7 @@ impl Chat<'_> {
         self.leave().await;
         let player = self.client.options.source.as_ref().map(|source| source.player(SHAPE)).transpose()?;
         let file = self.client.dialogue.recordings.create(SAMPLE_RATE, 1, SampleFormat::I16);
-        let mixer = Mixer::new(file, self.client.options.device)?;
+        let mixer = Mixer::new(file, self.client.options.loudspeaker.as_ref())?;
         self.call = Some(Call::new(group, player, mixer));
         Ok(())
     }

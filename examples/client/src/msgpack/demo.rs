@@ -136,7 +136,7 @@ async fn user(address: SocketAddr, name: &str, signals: &Signals) -> Result<Call
     let options = Options {
         source: None,
         record: None,
-        device: false,
+        loudspeaker: None,
         length: None,
         dialect: Dialect::Zmtp,
         reconnect: false,

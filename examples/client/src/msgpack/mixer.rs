@@ -2,6 +2,7 @@
 
 mod placing;
 
+use crate::device::OutputDevice;
 use crate::error::Error;
 use crate::playout::Playout;
 use crate::recordings::RecordFile;
@@ -25,10 +26,10 @@ pub(super) struct Mixer {
 }
 
 impl Mixer {
-    pub(super) fn new(file: Option<RecordFile>, device: bool) -> Result<Self, Error> {
+    pub(super) fn new(file: Option<RecordFile>, output: Option<&OutputDevice>) -> Result<Self, Error> {
         Ok(Self {
             timeline: file.map(Timeline::new),
-            playout: device.then(|| Playout::open(SAMPLE_RATE, 1)).transpose()?,
+            playout: output.map(|output| Playout::open(output, SAMPLE_RATE, 1)).transpose()?,
         })
     }
 
@@ -171,7 +172,7 @@ mod tests {
 
     fn recording_to(path: &Path) -> Mixer {
         let file = RecordFile::create(path, SAMPLE_RATE, 1, SampleFormat::I16, &Report::silent()).unwrap();
-        Mixer::new(Some(file), false).unwrap()
+        Mixer::new(Some(file), None).unwrap()
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One client at work: logs in, calls or waits, and moves the sound.
 
 use super::round::{ActiveCall, CHANNELS, FRAME, Heard, ROUND, Round, SHAPE, Summary, voice_settings};
+use crate::device::OutputDevice;
 use crate::dialogue::Dialogue;
 use crate::error::{Error, failed};
 use crate::link::Link;
@@ -29,7 +30,7 @@ pub(crate) struct Options {
     pub(crate) source: Option<Source>,
     pub(crate) record: Option<PathBuf>,
     /// Play what is heard.
-    pub(crate) device: bool,
+    pub(crate) loudspeaker: Option<OutputDevice>,
     pub(crate) length: Option<Duration>,
     pub(crate) bitrate: u32,
     /// Listen for whom we call.
@@ -48,7 +49,7 @@ impl Options {
             secret: None,
             source: None,
             record: None,
-            device: false,
+            loudspeaker: None,
             length: None,
             bitrate: 96_000,
             listen: true,
@@ -398,7 +399,7 @@ impl CallClient {
             round.summary.set_up = round.started.elapsed();
             round.player = round.ready.as_ref().map(|ready| ready.player(SHAPE)).transpose()?;
             let file = self.dialogue.recordings.create(OPUS_RATE, CHANNELS, SHAPE.format);
-            round.recorder = Some(Recorder::new(file, self.options.device, SHAPE)?);
+            round.recorder = Some(Recorder::new(file, self.options.loudspeaker.as_ref(), SHAPE)?);
         }
         Ok(())
     }

@@ -231,7 +231,7 @@ mod tests {
                 std::env::temp_dir().join(format!("voxwire-opcode-{who}-{ms}-{}.wav", std::process::id()));
             let file =
                 RecordFile::create(&path, OPUS_RATE, CHANNELS, SampleFormat::F32, &Report::silent()).unwrap();
-            let recorder = Recorder::new(Some(file), false, SHAPE).unwrap();
+            let recorder = Recorder::new(Some(file), None, SHAPE).unwrap();
             let encoder = voice_encoder(settings).unwrap();
             let mut round = Round { recorder: Some(recorder), ..Round::new(encoder) };
             let mut speaker = Speaker::new(FRAME, CHANNELS).unwrap();

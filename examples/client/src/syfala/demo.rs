@@ -53,7 +53,7 @@ pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Er
         source: Some(Source::Clip(drivers.clone())),
         record: Some(at_driver.clone()),
         record_as: RecordAs::Call,
-        device: false,
+        loudspeaker: None,
         length: Some(Duration::from_secs_f64(devices.seconds()) + TAIL),
         output: None,
         input: 0,

@@ -3,6 +3,7 @@
 mod output;
 
 use super::{Driver, Event, Spread};
+use crate::device::OutputDevice;
 use crate::error::{Error, failed};
 use crate::recordings::{RecordFile, Recordings};
 use crate::report::{Figures, Report};
@@ -39,7 +40,8 @@ pub(crate) struct Options {
     pub(crate) source: Option<Source>,
     pub(crate) record: Option<PathBuf>,
     pub(crate) record_as: RecordAs,
-    pub(crate) device: bool,
+    /// Play what is heard.
+    pub(crate) loudspeaker: Option<OutputDevice>,
     pub(crate) length: Option<Duration>,
     pub(crate) output: Option<u32>,
     pub(crate) input: u32,
@@ -307,7 +309,7 @@ impl Exchange {
             let stored = options.record_as.format(shape.format);
             let create = |path: &PathBuf| RecordFile::create(path, rate, channels, stored, report);
             let file = options.record.as_ref().map(create).transpose()?;
-            recorder = Some((Recorder::new(file, options.device, shape)?, *format));
+            recorder = Some((Recorder::new(file, options.loudspeaker.as_ref(), shape)?, *format));
         }
         let said = options.trace.then(Vec::new);
         Ok(Self {
@@ -520,7 +522,7 @@ fn check_streams(inputs: &[Format], outputs: &[Format], options: &Options) -> Re
     if options.output.is_some_and(|output| output as usize >= outputs.len()) {
         return Err(failed!("the device has {} outputs, numbered from 0", outputs.len()));
     }
-    let listens = options.record.is_some() || options.device || options.measure;
+    let listens = options.record.is_some() || options.loudspeaker.is_some() || options.measure;
     if (options.input > 0 || listens) && inputs.get(options.input as usize).is_none() {
         return Err(failed!("the device has {} inputs, numbered from 0", inputs.len()));
     }

@@ -1,5 +1,6 @@
 //! One client at work: registers, calls or waits, and moves the sound.
 
+use crate::device::OutputDevice;
 use crate::dialogue::Dialogue;
 use crate::error::{Error, failed};
 use crate::link::Link;
@@ -33,7 +34,7 @@ pub(crate) struct Options {
     pub(crate) record: Option<PathBuf>,
     pub(crate) record_as: RecordAs,
     /// Play what is heard.
-    pub(crate) device: bool,
+    pub(crate) loudspeaker: Option<OutputDevice>,
     pub(crate) length: Option<Duration>,
 }
 
@@ -147,7 +148,7 @@ impl CallClient {
 
     /// Whether a call with these parameters can be played, if that is to be.
     fn check(&self, parameters: Parameters) -> Result<(), String> {
-        let plays = self.options.source.is_some() || self.options.device;
+        let plays = self.options.source.is_some() || self.options.loudspeaker.is_some();
         if plays { shape(parameters, self.options.samples).check() } else { Ok(()) }
     }
 
@@ -278,7 +279,7 @@ impl CallClient {
         let mut player = self.options.source.as_ref().map(|source| source.player(shape)).transpose()?;
         let format = self.options.record_as.format(shape.format);
         let file = self.dialogue.recordings.create(shape.rate, shape.channels, format);
-        let mut recorder = Recorder::live(file, self.options.device, shape)?;
+        let mut recorder = Recorder::live(file, self.options.loudspeaker.as_ref(), shape)?;
         let before = self.dialogue.connection.session().stats();
         let end = self.converse(parameters, other, player.as_mut(), &mut recorder, calling, tap).await;
         self.report.progress_end();

@@ -79,7 +79,7 @@ fn options(name: &str, parameters: Parameters, order: ByteOrder) -> Options {
         source: None,
         record: None,
         record_as: RecordAs::Call,
-        device: false,
+        loudspeaker: None,
         length: None,
     }
 }

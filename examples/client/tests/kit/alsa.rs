@@ -75,6 +75,9 @@ impl Machine {
                     }
                 }
             }
+            while let Ok(came @ 1..) = pipe.read(&mut bytes) {
+                heard.extend_from_slice(&bytes[..came]);
+            }
             let samples = heard.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
             samples.map(f64::from).collect()
         })

@@ -1,5 +1,6 @@
 //! What a player is told at the start.
 
+use crate::device::OutputDevice;
 use crate::sound::Source;
 use core::time::Duration;
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ pub(crate) struct Options {
     pub(crate) source: Option<Source>,
     pub(crate) record: Option<PathBuf>,
     /// Play what is heard.
-    pub(crate) device: bool,
+    pub(crate) loudspeaker: Option<OutputDevice>,
     pub(crate) length: Option<Duration>,
     /// How long to wait for a listener before anything is said.
     pub(crate) wait: Duration,
@@ -50,7 +51,7 @@ impl Options {
             text: None,
             source: None,
             record: None,
-            device: false,
+            loudspeaker: None,
             length: None,
             wait: Duration::from_secs(30),
             voice: VoiceSettings::DEFAULT,

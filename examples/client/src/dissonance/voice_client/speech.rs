@@ -38,7 +38,7 @@ impl Speaking {
     pub(super) fn new(source: &Source, options: &Options) -> Result<Self, Error> {
         let sound = match source {
             Source::Tone(hz) => Sound::Tone(*hz),
-            Source::Microphone => Sound::Microphone(Microphone::open(None, OPUS_RATE, 1)?.into()),
+            Source::Microphone(input) => Sound::Microphone(input.open(OPUS_RATE, 1)?.into()),
             Source::Clip(_) | Source::File(_) => Sound::Player(source.player(SHAPE)?.into(), None),
         };
         Ok(Self {

@@ -39,7 +39,7 @@ impl Output {
     pub(super) fn new(n: usize, format: Format, shape: Shape, options: &Options) -> Result<Self, Error> {
         let chosen = match (options.output, &options.source) {
             (Some(output), _) => output as usize == n,
-            (None, Some(Source::Microphone)) => n == 0,
+            (None, Some(Source::Microphone(_))) => n == 0,
             (None, _) => true,
         };
         // Each by its own rate: they may differ.
