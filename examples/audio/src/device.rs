@@ -2,50 +2,74 @@
 //! allocates.
 
 mod catalogue;
+mod kept;
 
 use crate::bridge::{BridgeFigures, ClockBridge};
 use crate::{Error, StreamResampler};
-use catalogue::find;
 pub use catalogue::{DeviceDirection, DeviceInfo, devices};
+use catalogue::{find, quiet};
 use core::iter;
+use core::time::Duration;
 use cpal::traits::{DeviceTrait, StreamTrait};
 use cpal::{
-    Device, FromSample, SampleFormat, SizedSample, Stream, StreamConfig, SupportedStreamConfig,
+    Device, ErrorKind, FromSample, SampleFormat, SizedSample, Stream, StreamConfig, SupportedStreamConfig,
     SupportedStreamConfigRange,
 };
+pub use kept::DeviceChange;
+use kept::{End, Kept};
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 /// What a queue holds before sound is dropped, in seconds: device and program run by different clocks.
 const QUEUE: f64 = 0.25;
 /// The same on the way to the loudspeaker: what comes at once when the network has stood still.
 const BURST: f64 = 1.0;
 
+/// So many errors within this time, none of which says that the device is gone, mean the same.
+const MOST_ERRORS: (u32, Duration) = (20, Duration::from_secs(1));
+
 /// What comes in from a microphone of the machine, which has a clock of its own: either it says when there is something to be
-/// [read](Self::read), or the caller does, and the microphone's clock is [followed](Self::read_paced).
+/// [read](Self::read), or the caller does, and the microphone's clock is [followed](Self::read_paced). A microphone that is gone is
+/// silent, and is opened again once a second until it is back.
 pub struct Microphone {
-    queue: Consumer<f32>,
-    convert: Converter,
+    source: Kept<Source>,
     ready: VecDeque<f32>,
     bridge: ClockBridge,
     channels: usize,
-    health: Arc<Health>,
-    /// None where something else speaks into it.
-    stream: Option<Stream>,
+    /// What those missed that are gone.
+    missed: u64,
 }
 
 /// What goes out to a loudspeaker of the machine, which has a clock of its own: it is followed, by resampling, if it is up to 1000
-/// millionths off the one that the sound is written by. What is further off is left out, or waited for, softly.
+/// millionths off the one that the sound is written by. What is further off is left out, or waited for, softly. A loudspeaker that is
+/// gone is opened again once a second until it is back.
 pub struct Loudspeaker {
-    queue: Producer<f32>,
-    convert: Converter,
+    sink: Kept<Sink>,
     converted: VecDeque<f32>,
     dropped: u64,
+    /// What those missed that are gone.
+    missed: u64,
+}
+
+/// A microphone that is open.
+struct Source {
+    queue: Consumer<f32>,
+    convert: Converter,
+    health: Arc<Health>,
+    /// None where something else speaks into it.
+    _stream: Option<Stream>,
+}
+
+/// A loudspeaker that is open.
+struct Sink {
+    queue: Producer<f32>,
+    convert: Converter,
     health: Arc<Health>,
     /// None where something else plays it.
-    stream: Option<Stream>,
+    _stream: Option<Stream>,
 }
 
 /// The loudspeaker's other end, on the device's own thread: gives it what is due by the device's clock.
@@ -60,7 +84,10 @@ struct Renderer {
 /// What the device's thread has to say.
 #[derive(Debug, Default)]
 struct Health {
-    failed: AtomicBool,
+    /// Why it is gone.
+    failure: OnceLock<String>,
+    /// Since when there are errors that do not say so, and how many.
+    errors: Mutex<Option<(Instant, u32)>>,
     /// Samples that nobody fetched, or that were missing.
     missed: AtomicU64,
     /// Samples that were left out, as too much waited.
@@ -74,44 +101,20 @@ impl Microphone {
     /// # Errors
     /// There is no such microphone, or it is busy, or cannot be used.
     pub fn open(name: Option<&str>, rate: u32, channels: u16) -> Result<Self, Error> {
-        let (device, about) = (find(DeviceDirection::Input, name)?, about(DeviceDirection::Input));
-        let supported = device.supported_input_configs().map(|all| best(all, rate, channels));
-        let config = match supported.ok().flatten() {
-            Some(config) => config,
-            None => device.default_input_config().map_err(|error| about(error.to_string()))?,
-        };
-        let (theirs, their_channels) = (config.sample_rate(), config.channels());
-        let (mut microphone, producer) = Self::connected((rate, channels), (theirs, their_channels))?;
-        let health = &microphone.health;
-        let stream = match config.sample_format() {
-            SampleFormat::F32 => listen::<f32>(&device, config.config(), producer, health),
-            SampleFormat::I16 => listen::<i16>(&device, config.config(), producer, health),
-            SampleFormat::I32 => listen::<i32>(&device, config.config(), producer, health),
-            SampleFormat::U8 => listen::<u8>(&device, config.config(), producer, health),
-            other => return Err(about(format!("its sample format {other} is not supported"))),
-        };
-        let stream = stream.map_err(|error| about(error.to_string()))?;
-        stream.play().map_err(|error| about(error.to_string()))?;
-        microphone.stream = Some(stream);
-        Ok(microphone)
+        let name = name.map(str::to_owned);
+        let open = move || Source::open(name.as_deref(), (rate, channels));
+        Ok(Self::of(Kept::open(Arc::new(open))?, (rate, channels)))
     }
 
-    /// For what is read so, and the end that a device which hears so puts it in.
-    fn connected(
-        (rate, channels): (u32, u16),
-        (theirs, their_channels): (u32, u16),
-    ) -> Result<(Self, Producer<f32>), Error> {
-        let (producer, queue) = RingBuffer::new(samples(QUEUE, theirs, their_channels));
-        let convert = Converter::new((theirs, their_channels), (rate, channels))?;
+    fn of(source: Kept<Source>, (rate, channels): (u32, u16)) -> Self {
         let (ready, bridge) = (VecDeque::new(), ClockBridge::new(rate, channels));
-        let (channels, health) = (channels.max(1).into(), Arc::new(Health::default()));
-        Ok((Self { queue, convert, ready, bridge, channels, health, stream: None }, producer))
+        Self { source, ready, bridge, channels: channels.max(1).into(), missed: 0 }
     }
 
     /// Fills `samples`, if as much has come in by the microphone's clock; false, and nothing is taken, if not.
     ///
     /// # Errors
-    /// The microphone is gone.
+    /// What comes in cannot be converted.
     pub fn read(&mut self, samples: &mut [f32]) -> Result<bool, Error> {
         self.take()?;
         let wanted = samples.len();
@@ -130,7 +133,7 @@ impl Microphone {
     /// softly. Silence where nothing has come in. Not to be used together with [`read`](Self::read).
     ///
     /// # Errors
-    /// The microphone is gone.
+    /// What comes in cannot be converted.
     pub fn read_paced(&mut self, samples: &mut [f32]) -> Result<(), Error> {
         self.take()?;
         self.bridge.push(self.ready.drain(..));
@@ -140,18 +143,60 @@ impl Microphone {
 
     /// Takes what has come in.
     fn take(&mut self) -> Result<(), Error> {
-        if self.health.failed.load(Relaxed) {
-            return Err(about(DeviceDirection::Input)("it has stopped".into()));
-        }
-        while let Ok(sample) = self.queue.pop() {
-            self.convert.push(sample, &mut self.ready)?;
+        let lost = |source: &Source| self.missed += source.health.missed.load(Relaxed);
+        let Some(source) = self.source.get(lost) else { return Ok(()) };
+        while let Ok(sample) = source.queue.pop() {
+            source.convert.push(sample, &mut self.ready)?;
         }
         Ok(())
     }
 
     /// Samples that came in and nobody fetched in time.
     pub fn missed(&self) -> u64 {
-        self.health.missed.load(Relaxed)
+        let now = self.source.device().map_or(0, |source| source.health.missed.load(Relaxed));
+        self.missed.saturating_add(now)
+    }
+
+    /// Whether the microphone has been lost, or is back, since this was asked last. Reading finds that out.
+    pub fn take_change(&mut self) -> Option<DeviceChange> {
+        self.source.take_change()
+    }
+}
+
+impl Source {
+    fn open(name: Option<&str>, ours: (u32, u16)) -> Result<Self, Error> {
+        let (device, about) = (find(DeviceDirection::Input, name)?, about(DeviceDirection::Input));
+        let supported = device.supported_input_configs().map(|all| best(all, ours.0, ours.1));
+        let config = match supported.ok().flatten() {
+            Some(config) => config,
+            None => device.default_input_config().map_err(|error| about(error.to_string()))?,
+        };
+        let (mut source, producer) = Self::connected(ours, (config.sample_rate(), config.channels()))?;
+        let health = &source.health;
+        let stream = match config.sample_format() {
+            SampleFormat::F32 => listen::<f32>(&device, config.config(), producer, health),
+            SampleFormat::I16 => listen::<i16>(&device, config.config(), producer, health),
+            SampleFormat::I32 => listen::<i32>(&device, config.config(), producer, health),
+            SampleFormat::U8 => listen::<u8>(&device, config.config(), producer, health),
+            other => return Err(about(format!("its sample format {other} is not supported"))),
+        };
+        let stream = stream.map_err(|error| about(error.to_string()))?;
+        stream.play().map_err(|error| about(error.to_string()))?;
+        source._stream = Some(stream);
+        Ok(source)
+    }
+
+    /// For what is read so, and the end that a device which hears so puts it in.
+    fn connected(ours: (u32, u16), theirs: (u32, u16)) -> Result<(Self, Producer<f32>), Error> {
+        let (producer, queue) = RingBuffer::new(samples(QUEUE, theirs.0, theirs.1));
+        let (convert, health) = (Converter::new(theirs, ours)?, Arc::new(Health::default()));
+        Ok((Self { queue, convert, health, _stream: None }, producer))
+    }
+}
+
+impl End for Source {
+    fn failure(&self) -> Option<String> {
+        self.health.failure.get().cloned()
     }
 }
 
@@ -162,15 +207,66 @@ impl Loudspeaker {
     /// # Errors
     /// There is no such loudspeaker, or it is busy, or cannot be used.
     pub fn open(name: Option<&str>, rate: u32, channels: u16) -> Result<Self, Error> {
+        let name = name.map(str::to_owned);
+        let open = move || Sink::open(name.as_deref(), (rate, channels));
+        Ok(Self::of(Kept::open(Arc::new(open))?))
+    }
+
+    const fn of(sink: Kept<Sink>) -> Self {
+        Self { sink, converted: VecDeque::new(), dropped: 0, missed: 0 }
+    }
+
+    /// Plays `samples` after what waits; drops them if that is a second already, or if the loudspeaker is gone.
+    ///
+    /// # Errors
+    /// They cannot be converted.
+    pub fn write(&mut self, samples: &[f32]) -> Result<(), Error> {
+        let lost = |sink: &Sink| {
+            self.dropped += sink.health.left_out.load(Relaxed);
+            self.missed += sink.health.missed.load(Relaxed);
+        };
+        let Some(sink) = self.sink.get(lost) else {
+            self.dropped = self.dropped.saturating_add(samples.len() as u64);
+            return Ok(());
+        };
+        for &sample in samples {
+            sink.convert.push(sample, &mut self.converted)?;
+        }
+        for sample in self.converted.drain(..) {
+            if sink.queue.push(sample).is_err() {
+                self.dropped = self.dropped.saturating_add(1);
+            }
+        }
+        Ok(())
+    }
+
+    /// Samples dropped because more had come than could wait, or the loudspeaker was gone; and how many the device had to do without,
+    /// between others.
+    pub fn dropped_and_missed(&self) -> (u64, u64) {
+        let now = self
+            .sink
+            .device()
+            .map(|sink| (sink.health.left_out.load(Relaxed), sink.health.missed.load(Relaxed)));
+        let (left_out, missed) = now.unwrap_or_default();
+        (self.dropped.saturating_add(left_out), self.missed.saturating_add(missed))
+    }
+
+    /// Whether the loudspeaker has been lost, or is back, since this was asked last. Writing finds that out.
+    pub fn take_change(&mut self) -> Option<DeviceChange> {
+        self.sink.take_change()
+    }
+}
+
+impl Sink {
+    fn open(name: Option<&str>, ours: (u32, u16)) -> Result<Self, Error> {
         let (device, about) = (find(DeviceDirection::Output, name)?, about(DeviceDirection::Output));
-        let supported = device.supported_output_configs().map(|all| best(all, rate, channels));
+        let supported = device.supported_output_configs().map(|all| best(all, ours.0, ours.1));
         let config = match supported.ok().flatten() {
             Some(config) => config,
             None => device.default_output_config().map_err(|error| about(error.to_string()))?,
         };
-        let (theirs, their_channels) = (config.sample_rate(), config.channels());
-        let (mut loudspeaker, renderer) = Self::connected((rate, channels), (theirs, their_channels))?;
-        let health = &loudspeaker.health;
+        let (mut sink, renderer) = Self::connected(ours, (config.sample_rate(), config.channels()))?;
+        let health = &sink.health;
         let stream = match config.sample_format() {
             SampleFormat::F32 => speak::<f32>(&device, config.config(), renderer, health),
             SampleFormat::I16 => speak::<i16>(&device, config.config(), renderer, health),
@@ -180,57 +276,37 @@ impl Loudspeaker {
         };
         let stream = stream.map_err(|error| about(error.to_string()))?;
         stream.play().map_err(|error| about(error.to_string()))?;
-        loudspeaker.stream = Some(stream);
-        Ok(loudspeaker)
+        sink._stream = Some(stream);
+        Ok(sink)
     }
 
     /// For what is written so, and the end that a device which plays so takes it from.
-    fn connected(ours: (u32, u16), (theirs, their_channels): (u32, u16)) -> Result<(Self, Renderer), Error> {
-        let (queue, consumer) = RingBuffer::new(samples(BURST, theirs, their_channels));
-        let health = Arc::new(Health::default());
-        let bridge = ClockBridge::new(theirs, their_channels);
+    fn connected(ours: (u32, u16), theirs: (u32, u16)) -> Result<(Self, Renderer), Error> {
+        let (queue, consumer) = RingBuffer::new(samples(BURST, theirs.0, theirs.1));
+        let (health, bridge) = (Arc::new(Health::default()), ClockBridge::new(theirs.0, theirs.1));
         let (told, block) = (BridgeFigures::default(), Vec::new());
         let renderer = Renderer { queue: consumer, bridge, health: health.clone(), told, block };
-        let convert = Converter::new(ours, (theirs, their_channels))?;
-        let converted = VecDeque::new();
-        Ok((Self { queue, convert, converted, dropped: 0, health, stream: None }, renderer))
+        Ok((Self { queue, convert: Converter::new(ours, theirs)?, health, _stream: None }, renderer))
     }
+}
 
-    /// Plays `samples` after what waits; drops them if that is a second already.
-    ///
-    /// # Errors
-    /// The loudspeaker is gone.
-    pub fn write(&mut self, samples: &[f32]) -> Result<(), Error> {
-        if self.health.failed.load(Relaxed) {
-            return Err(about(DeviceDirection::Output)("it has stopped".into()));
-        }
-        for &sample in samples {
-            self.convert.push(sample, &mut self.converted)?;
-        }
-        for sample in self.converted.drain(..) {
-            if self.queue.push(sample).is_err() {
-                self.dropped = self.dropped.saturating_add(1);
-            }
-        }
-        Ok(())
-    }
-
-    /// Samples dropped because more had come than could wait; and how many the device had to do without, between others.
-    pub fn dropped_and_missed(&self) -> (u64, u64) {
-        let left_out = self.health.left_out.load(Relaxed);
-        (self.dropped.saturating_add(left_out), self.health.missed.load(Relaxed))
+impl End for Sink {
+    fn failure(&self) -> Option<String> {
+        self.health.failure.get().cloned()
     }
 }
 
 impl core::fmt::Debug for Microphone {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Microphone").field("health", &self.health).finish_non_exhaustive()
+        let health = self.source.device().map(|source| &source.health);
+        f.debug_struct("Microphone").field("health", &health).finish_non_exhaustive()
     }
 }
 
 impl core::fmt::Debug for Loudspeaker {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Loudspeaker").field("health", &self.health).finish_non_exhaustive()
+        let health = self.sink.device().map(|sink| &sink.health);
+        f.debug_struct("Loudspeaker").field("health", &health).finish_non_exhaustive()
     }
 }
 
@@ -272,7 +348,9 @@ where
     f32: FromSample<T>,
 {
     let (missed, failed) = (health.clone(), health.clone());
+    let mut begin = Some(quiet);
     let take = move |samples: &[T], _: &cpal::InputCallbackInfo| {
+        begin.take().into_iter().for_each(|begin| begin());
         for &sample in samples {
             if queue.push(f32::from_sample_(sample)).is_err() {
                 missed.missed.fetch_add(1, Relaxed);
@@ -292,7 +370,11 @@ where
     T: SizedSample + FromSample<f32> + Send + 'static,
 {
     let failed = health.clone();
-    let give = move |samples: &mut [T], _: &cpal::OutputCallbackInfo| renderer.render(samples);
+    let mut begin = Some(quiet);
+    let give = move |samples: &mut [T], _: &cpal::OutputCallbackInfo| {
+        begin.take().into_iter().for_each(|begin| begin());
+        renderer.render(samples);
+    };
     device.build_output_stream(config, give, move |error| failed.note(&error), None)
 }
 
@@ -316,11 +398,27 @@ impl Renderer {
 
 impl Health {
     fn note(&self, error: &cpal::Error) {
-        // A hiccup is not the end.
-        let gone = [cpal::ErrorKind::DeviceNotAvailable, cpal::ErrorKind::StreamInvalidated];
-        if gone.contains(&error.kind()) {
-            self.failed.store(true, Relaxed);
+        quiet();
+        let gone = match error.kind() {
+            // A hiccup is not the end.
+            ErrorKind::Xrun | ErrorKind::DeviceChanged | ErrorKind::RealtimeDenied => false,
+            ErrorKind::DeviceNotAvailable | ErrorKind::StreamInvalidated | ErrorKind::HostUnavailable => true,
+            // A signal may have come; what does not stop is the end.
+            _ => self.is_one_too_many(),
+        };
+        if gone {
+            // The first reason is the one.
+            let _ = self.failure.set(error.to_string());
         }
+    }
+
+    fn is_one_too_many(&self) -> bool {
+        let now = Instant::now();
+        let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = errors.filter(|(since, _)| now.duration_since(*since) < MOST_ERRORS.1);
+        let (since, count) = recent.unwrap_or((now, 0));
+        *errors = Some((since, count + 1));
+        count + 1 >= MOST_ERRORS.0
     }
 }
 

@@ -30,7 +30,7 @@ mod stretch;
 mod wav;
 
 #[cfg(feature = "device")]
-pub use device::{DeviceDirection, DeviceInfo, Loudspeaker, Microphone, devices};
+pub use device::{DeviceChange, DeviceDirection, DeviceInfo, Loudspeaker, Microphone, devices};
 pub use {
     clip::Clip,
     compare::{Comparison, compare},

@@ -5,9 +5,13 @@ mod list;
 
 use crate::error::Error;
 use crate::report::Report;
+#[cfg(feature = "device")]
+use crate::report::quoted;
 use clap::Args;
 #[cfg(feature = "device")]
 pub(crate) use list::list;
+#[cfg(feature = "device")]
+use serde_json::json;
 #[cfg(feature = "device")]
 use voxwire_audio as audio;
 #[cfg(not(feature = "device"))]
@@ -69,6 +73,33 @@ struct Chosen {
     report: Report,
 }
 
+impl Chosen {
+    /// Says that it is gone, or back.
+    #[cfg(feature = "device")]
+    fn report_change(&self, device: &str, change: Option<audio::DeviceChange>) {
+        let shown = self.name.as_deref().map_or_else(String::new, |name| format!(" {}", quoted(name)));
+        match change {
+            Some(audio::DeviceChange::Lost(reason)) => {
+                let text = format!(
+                    "the {device}{shown} is gone: {reason} The call goes on without it until it is back"
+                );
+                let fields = json!({ "device": device, "name": self.name, "reason": reason });
+                self.report.event("sound_device_lost", fields, &text);
+            }
+            Some(_) => {
+                let fields = json!({ "device": device, "name": self.name });
+                self.report.event("sound_device_back", fields, &format!("the {device}{shown} is back"));
+            }
+            None => {}
+        }
+    }
+
+    #[cfg(not(feature = "device"))]
+    fn report_change(&self, _device: &str, change: Option<core::convert::Infallible>) {
+        let (None, _) = (change, &self.report);
+    }
+}
+
 /// An input of the machine.
 #[derive(Debug, Clone)]
 pub(crate) struct InputDevice(Chosen);
@@ -80,9 +111,8 @@ impl InputDevice {
     }
 
     pub(crate) fn open(&self, rate: u32, channels: u16) -> Result<Microphone, Error> {
-        let Self(Chosen { name, report }) = self;
-        let device = audio::Microphone::open(name.as_deref(), rate, channels)?;
-        Ok(Microphone { device, _report: report.clone() })
+        let device = audio::Microphone::open(self.0.name.as_deref(), rate, channels)?;
+        Ok(Microphone { device, chosen: self.0.clone() })
     }
 }
 
@@ -102,9 +132,8 @@ impl OutputDevice {
     }
 
     pub(crate) fn open(&self, rate: u32, channels: u16) -> Result<Loudspeaker, Error> {
-        let Self(Chosen { name, report }) = self;
-        let device = audio::Loudspeaker::open(name.as_deref(), rate, channels)?;
-        Ok(Loudspeaker { device, _report: report.clone() })
+        let device = audio::Loudspeaker::open(self.0.name.as_deref(), rate, channels)?;
+        Ok(Loudspeaker { device, chosen: self.0.clone() })
     }
 }
 
@@ -112,18 +141,22 @@ impl OutputDevice {
 #[derive(Debug)]
 pub(crate) struct Microphone {
     device: audio::Microphone,
-    _report: Report,
+    chosen: Chosen,
 }
 
 impl Microphone {
     /// Fills `samples`, if as much has come in by the device's clock; false, and nothing is taken, if not.
     pub(crate) fn read(&mut self, samples: &mut [f32]) -> Result<bool, Error> {
-        Ok(self.device.read(samples)?)
+        let filled = self.device.read(samples)?;
+        self.chosen.report_change("microphone", self.device.take_change());
+        Ok(filled)
     }
 
-    /// Fills `samples` with what is due by the caller's clock.
+    /// Fills `samples` with what is due by the caller's clock; with silence while the device is gone.
     pub(crate) fn read_paced(&mut self, samples: &mut [f32]) -> Result<(), Error> {
-        Ok(self.device.read_paced(samples)?)
+        self.device.read_paced(samples)?;
+        self.chosen.report_change("microphone", self.device.take_change());
+        Ok(())
     }
 }
 
@@ -131,13 +164,15 @@ impl Microphone {
 #[derive(Debug)]
 pub(crate) struct Loudspeaker {
     device: audio::Loudspeaker,
-    _report: Report,
+    chosen: Chosen,
 }
 
 impl Loudspeaker {
-    /// Plays `samples` after what waits.
+    /// Plays `samples` after what waits; drops them while the device is gone.
     pub(crate) fn write(&mut self, samples: &[f32]) -> Result<(), Error> {
-        Ok(self.device.write(samples)?)
+        self.device.write(samples)?;
+        self.chosen.report_change("loudspeaker", self.device.take_change());
+        Ok(())
     }
 }
 
@@ -172,6 +207,10 @@ mod without {
         pub(crate) fn read_paced(&mut self, _samples: &mut [f32]) -> Result<(), Error> {
             match *self {}
         }
+
+        pub(crate) fn take_change(&mut self) -> Option<core::convert::Infallible> {
+            match *self {}
+        }
     }
 
     impl Loudspeaker {
@@ -180,6 +219,10 @@ mod without {
         }
 
         pub(crate) fn write(&mut self, _samples: &[f32]) -> Result<(), Error> {
+            match *self {}
+        }
+
+        pub(crate) fn take_change(&mut self) -> Option<core::convert::Infallible> {
             match *self {}
         }
     }

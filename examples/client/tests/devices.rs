@@ -11,6 +11,7 @@ use kit::{Client, Server, temporary};
 use serde_json::{Value, json};
 use std::fs::write;
 use std::process::{Command, Output};
+use std::time::Duration;
 use voxwire_audio::{Clip, SPEECH, SampleFormat, compare, load, read, resample, save_wav};
 use voxwire_server::Protocol;
 
@@ -123,8 +124,9 @@ fn f_58_what_the_input_that_is_named_hears_goes_to_the_other_side() {
     let wait = format!("wait --name bob --rate {RATE} --record {}", recording.display());
     let bob = server.spawn(&wait, "waiting");
     let call = format!("call bob --name alice --rate {RATE} --input mic --for 9");
+    let (microphone, mouth) = machine.microphone();
     let alice = spawn(&machine, &server, &call, "is up");
-    let microphone = machine.speak(said.samples.clone());
+    mouth.send(said.samples.clone()).unwrap();
     let (code, out, errors) = alice.end();
     assert_eq!(code, Some(0), "{out}{errors}");
     microphone.end();
@@ -161,4 +163,35 @@ fn f_58_a_name_that_no_device_has_lists_those_that_there_are() {
             assert!(out.status.code() == Some(2) && error.contains("is not built in"), "{call}: {error}");
         }
     }
+}
+
+/// F-59: a loudspeaker that is unplugged ends no call, and that is reported once; when it is back it is heard again.
+#[test]
+fn f_59_a_loudspeaker_that_is_unplugged_is_used_again_when_it_is_back() {
+    if !cfg!(feature = "device") {
+        return eprintln!("skipped: the feature `device` is not built in");
+    }
+    let mut machine = Machine::new("unplugged");
+    let server = Server::start(Protocol::VOICELINK);
+    let wait = format!("wait --name bob --rate {RATE} --play tone:200");
+    let bob = server.spawn(&wait, "waiting");
+    let loudspeaker = machine.listen();
+    let call = format!("call bob --name alice --rate {RATE} --play tone --output spk --json");
+    let alice = spawn(&machine, &server, &call, "established");
+    std::thread::sleep(Duration::from_secs(1));
+    machine.unplug();
+    loudspeaker.end();
+    let lost: Value = serde_json::from_str(&alice.until("sound_device_lost")).unwrap();
+    assert_eq!((&lost["device"], &lost["name"]), (&json!("loudspeaker"), &json!("spk")));
+    let loudspeaker = machine.listen();
+    // (Between the two there is no other event.)
+    assert!(alice.next().contains("sound_device_back"));
+    std::thread::sleep(Duration::from_secs(2));
+    alice.signal("-INT");
+    let (code, out, errors) = alice.end();
+    assert_eq!(code, Some(0), "{out}{errors}");
+    let heard = loudspeaker.end();
+    let loud = heard.iter().filter(|sample| sample.abs() > 0.1).count();
+    assert!(loud > RATE as usize / 2, "{loud} of {}", heard.len());
+    drop(bob);
 }

@@ -80,11 +80,16 @@ pub(super) fn choose(all: &[(String, String)], name: &str) -> Result<usize, Stri
     }
 }
 
-/// The system's sound. (`cpal::default_host` panics where there is none.)
-fn host(direction: DeviceDirection) -> Result<Host, Error> {
-    // ALSA would write to standard error what its errors say, too, and a screen may be there.
+/// Keeps ALSA, on this thread, from writing to standard error what its errors say, too: a screen may be there, or a pipe that is full.
+/// What was written in place of that is forgotten.
+pub(super) fn quiet() {
     #[cfg(target_os = "linux")]
     let _ = alsa::Output::local_error_handler();
+}
+
+/// The system's sound. (`cpal::default_host` panics where there is none.)
+fn host(direction: DeviceDirection) -> Result<Host, Error> {
+    quiet();
     let about = about(direction);
     let first = cpal::available_hosts().into_iter().next();
     let first = first.ok_or_else(|| about("the system has no sound".into()))?;

@@ -56,7 +56,8 @@ struct World {
 
 impl World {
     fn new(ppm: f64, message: u32, turn: usize) -> Self {
-        let (loudspeaker, renderer) = Loudspeaker::connected((RATE, 1), (RATE, 1)).unwrap();
+        let (sink, renderer) = Sink::connected((RATE, 1), (RATE, 1)).unwrap();
+        let loudspeaker = Loudspeaker::of(Kept::new(sink, Arc::new(|| unreachable!())));
         let sample = |n: u32| (0.5 * (f64::from(n) * HZ / f64::from(RATE) * TAU).sin()) as f32;
         let tone = (0..400).map(sample).collect();
         let (before, click) = ([0.0; 2], 0.0);
@@ -165,7 +166,8 @@ struct Loopback {
 
 impl Loopback {
     fn new(ppm: f64, period: u32, block: usize) -> Self {
-        let (microphone, device) = Microphone::connected((RATE, 1), (RATE, 1)).unwrap();
+        let (source, device) = Source::connected((RATE, 1), (RATE, 1)).unwrap();
+        let microphone = Microphone::of(Kept::new(source, Arc::new(|| unreachable!())), (RATE, 1));
         let (heard, sent, seed, before, click, most) = (0, 0, 1, [0.0; 2], 0.0, 0);
         Self { microphone, device, ppm, period, block, heard, sent, seed, before, click, most }
     }
@@ -315,4 +317,84 @@ fn f_58_a_device_is_found_by_name_or_by_description() {
     let none = choose(&all, "hw:7").unwrap_err();
     assert_eq!(none, r#"no device has the name "hw:7"; there are "hw:0", "plughw:0", "hw:1""#);
     assert!(choose(&[], "hw:7").unwrap_err().ends_with("there is none at all"));
+}
+
+/// A device that is opened as often as there are ends for it, after so many attempts that fail.
+fn opened_from<T: End>(failures: usize, mut ends: Vec<T>) -> Kept<T> {
+    let first = ends.remove(0);
+    let left = Mutex::new((failures, ends));
+    let open = move || {
+        let (failures, ends) = &mut *left.lock().unwrap();
+        if *failures > 0 || ends.is_empty() {
+            *failures = failures.saturating_sub(1);
+            return Err(about(DeviceDirection::Output)("it is unplugged".into()));
+        }
+        Ok(ends.remove(0))
+    };
+    Kept::new(first, Arc::new(open)).with_pause(Duration::from_millis(1))
+}
+
+fn unplugged() -> cpal::Error {
+    cpal::Error::new(ErrorKind::DeviceNotAvailable)
+}
+
+/// F-59: what is written to a loudspeaker that is gone is dropped; it is opened again, and plays on.
+#[test]
+fn f_59_a_loudspeaker_that_is_gone_is_opened_again() {
+    let (first, renderer) = Sink::connected((RATE, 1), (RATE, 1)).unwrap();
+    let (second, mut plays) = Sink::connected((RATE, 1), (RATE, 1)).unwrap();
+    let mut loudspeaker = Loudspeaker::of(opened_from(3, vec![first, second]));
+    loudspeaker.write(&[0.5; 80]).unwrap();
+    assert_eq!(loudspeaker.take_change(), None);
+    renderer.health.note(&unplugged());
+    loudspeaker.write(&[0.5; 80]).unwrap();
+    let lost = loudspeaker.take_change();
+    assert!(
+        matches!(&lost, Some(DeviceChange::Lost(reason)) if reason.contains("not available")),
+        "{lost:?}"
+    );
+    assert_eq!(loudspeaker.take_change(), None);
+    while loudspeaker.take_change().is_none() {
+        loudspeaker.write(&[]).unwrap();
+        std::thread::yield_now();
+    }
+    assert_eq!(loudspeaker.take_change(), None);
+    loudspeaker.write(&[0.5; 800]).unwrap();
+    let mut heard = [0.0_f32; 400];
+    plays.render(&mut heard);
+    assert!(heard[399] > 0.4, "{}", heard[399]);
+    assert_eq!(loudspeaker.dropped_and_missed(), (80, 0));
+}
+
+/// F-59: a microphone that is gone is silent, and is heard again when it is back.
+#[test]
+fn f_59_a_microphone_that_is_gone_is_silent_and_opened_again() {
+    let (first, _first_device) = Source::connected((RATE, 1), (RATE, 1)).unwrap();
+    let (second, mut device) = Source::connected((RATE, 1), (RATE, 1)).unwrap();
+    let health = first.health.clone();
+    let mut microphone = Microphone::of(opened_from(3, vec![first, second]), (RATE, 1));
+    health.note(&unplugged());
+    let mut heard = [1.0_f32; 160];
+    microphone.read_paced(&mut heard).unwrap();
+    assert_eq!(heard, [0.0; 160]);
+    assert!(matches!(microphone.take_change(), Some(DeviceChange::Lost(_))));
+    while microphone.take_change().is_none() {
+        microphone.read_paced(&mut heard).unwrap();
+        std::thread::yield_now();
+    }
+    (0..1600).for_each(|_| device.push(0.5).unwrap());
+    microphone.read_paced(&mut heard).unwrap();
+    assert!(heard[159] > 0.4, "{}", heard[159]);
+}
+
+/// F-59: a hiccup, or a few errors, do not end a device; errors that do not stop do.
+#[test]
+fn f_59_errors_that_do_not_stop_end_a_device() {
+    let health = Health::default();
+    let error = |kind| cpal::Error::new(kind);
+    (0..100).for_each(|_| health.note(&error(ErrorKind::Xrun)));
+    health.note(&error(ErrorKind::BackendError));
+    assert_eq!(health.failure.get(), None);
+    (0..MOST_ERRORS.0 * 2).for_each(|_| health.note(&error(ErrorKind::BackendError)));
+    assert!(health.failure.get().is_some());
 }

@@ -81,9 +81,8 @@ impl Model {
         }
         let kind = match event {
             "whisper" | "message" | "voice_message" | "text" => Kind::Message,
-            "warning" | "failed" | "refused" | "lost" | "disconnected" | "rejected" | "no_answer" => {
-                Kind::Problem
-            }
+            "warning" | "failed" | "refused" | "lost" | "disconnected" | "rejected" | "no_answer"
+            | "sound_device_lost" => Kind::Problem,
             _ => Kind::Event,
         };
         text.lines().for_each(|line| self.line(kind, line));

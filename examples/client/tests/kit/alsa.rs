@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc::{Sender, channel};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ pub const RATE: u32 = 16_000;
 pub struct Machine {
     folder: PathBuf,
     /// Opened, so that no program waits for the other end of a pipe when it opens a device.
-    _pipes: [File; 2],
+    pipes: Option<[File; 2]>,
 }
 
 impl Machine {
@@ -43,13 +44,18 @@ impl Machine {
         config += &pcm("spk", &format!("file \"{}\"", spk.display()), "A loudspeaker");
         config += &pcm("mic", &format!("file \"/dev/null\" infile \"{}\"", mic.display()), "A microphone");
         write(folder.join("asound.conf"), config).unwrap();
-        let _pipes = [open(&spk), open(&mic)];
-        Self { folder, _pipes }
+        let pipes = Some([open(&spk), open(&mic)]);
+        Self { folder, pipes }
     }
 
     /// Has a program see this machine's devices.
     pub fn on(&self, command: &mut Command) {
         command.env("ALSA_CONFIG_PATH", self.folder.join("asound.conf"));
+    }
+
+    /// Takes the devices away that nobody listens to, or speaks into.
+    pub fn unplug(&mut self) {
+        self.pipes = None;
     }
 
     /// What comes out of the loudspeaker from now on.
@@ -83,22 +89,26 @@ impl Machine {
         })
     }
 
-    /// Has the microphone hear these samples, and silence behind them.
-    pub fn speak(&self, samples: Vec<f64>) -> Work<()> {
+    /// The microphone, and what it is to hear; silence otherwise.
+    pub fn microphone(&self) -> (Work<()>, Sender<Vec<f64>>) {
         let mut pipe = open(&self.folder.join("mic"));
-        Work::start(move |over| {
-            let start = Instant::now();
-            let mut samples = samples.into_iter();
-            let mut given = 0;
+        let (mouth, said) = channel::<Vec<f64>>();
+        let work = Work::start(move |over| {
+            let (start, mut given) = (Instant::now(), 0);
+            let mut samples = Vec::new().into_iter();
             while !over() {
                 sleep(Duration::from_millis(5));
+                if let Ok(more) = said.try_recv() {
+                    samples = more.into_iter();
+                }
                 let due = due(start);
                 let block = (given..due).flat_map(|_| (samples.next().unwrap_or(0.0) as f32).to_le_bytes());
                 // Where nobody listens, the pipe is full.
                 let _ = pipe.write(&block.collect::<Vec<u8>>());
                 given = due;
             }
-        })
+        });
+        (work, mouth)
     }
 }
 

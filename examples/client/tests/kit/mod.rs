@@ -85,6 +85,11 @@ impl Client {
         }
     }
 
+    /// The next line that it prints.
+    pub fn next(&self) -> String {
+        self.lines.recv_timeout(Duration::from_secs(15)).expect("it prints nothing more")
+    }
+
     pub fn signal(&self, name: &str) {
         assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
     }
