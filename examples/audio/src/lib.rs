@@ -27,6 +27,7 @@ mod resample;
 mod sound_file;
 mod speaker;
 mod stretch;
+mod voice_activity;
 mod wav;
 
 #[cfg(feature = "device")]
@@ -54,4 +55,5 @@ pub use {
     sound_file::{READ_AHEAD, SoundFile, SoundStream},
     speaker::{Speaker, SpeakerFigures},
     stretch::{lengthen, shorten},
+    voice_activity::VoiceActivity,
 };

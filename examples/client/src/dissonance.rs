@@ -13,6 +13,7 @@ use crate::report::{Report, listed, quoted};
 use crate::screen;
 use crate::signals::Signals;
 use crate::sound::{Play, prepare, seconds};
+use crate::talk::TalkFlags;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use core::net::SocketAddr;
@@ -86,6 +87,8 @@ struct JoinFlags {
     record: Option<PathBuf>,
     #[command(flatten)]
     devices: DeviceFlags,
+    #[command(flatten)]
+    talk: TalkFlags,
     /// Leave after so many seconds in the session, even while --wait waits for a listener.
     #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
     length: Option<Duration>,
@@ -190,6 +193,7 @@ async fn join_options(
         return Err(Error::Usage("name a room to join, or a player to speak to with --to".into()));
     }
     let devices = devices.choose(report);
+    flags.talk.apply(report, false)?;
     let source = prepare(play.as_ref(), record.as_deref(), &devices, report, signals).await?;
     Ok(Options {
         speak_to_rooms: if to.is_empty() { rooms.clone() } else { Vec::new() },

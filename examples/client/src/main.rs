@@ -25,6 +25,7 @@ mod script;
 mod signals;
 mod sound;
 mod syfala;
+mod talk;
 mod trace;
 mod voicelink;
 mod waiting;

@@ -15,6 +15,7 @@ use crate::report::Report;
 use crate::screen;
 use crate::signals::Signals;
 use crate::sound::{Play, Source, prepare, seconds};
+use crate::talk::TalkFlags;
 pub(crate) use call_client::{CallClient, Options, Summary};
 use clap::{Args, Subcommand};
 use core::time::Duration;
@@ -43,6 +44,8 @@ struct Flags {
     record: Option<PathBuf>,
     #[command(flatten)]
     devices: DeviceFlags,
+    #[command(flatten)]
+    talk: TalkFlags,
     /// End after so many seconds of call, or of waiting.
     #[arg(long = "for", global = true, value_name = "SECONDS", value_parser = seconds)]
     length: Option<Duration>,
@@ -129,6 +132,7 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     }
     let mut signals = Signals::catch()?;
     let devices = flags.devices.choose(report);
+    flags.talk.apply(report, matches!(flags.action, Action::Chat { .. }))?;
     let mut source =
         prepare(flags.play.as_ref(), flags.record.as_deref(), &devices, report, &mut signals).await?;
     if let Some(Source::File(file)) = source.as_ref().filter(|_| recording) {

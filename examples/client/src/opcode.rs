@@ -14,6 +14,7 @@ use crate::report::Report;
 use crate::screen;
 use crate::signals::Signals;
 use crate::sound::{Play, prepare, seconds};
+use crate::talk::TalkFlags;
 use crate::waiting::{Callee as _, wait};
 pub(crate) use call_client::{CallClient, Options};
 use clap::{Args, Subcommand};
@@ -41,6 +42,8 @@ struct Flags {
     record: Option<PathBuf>,
     #[command(flatten)]
     devices: DeviceFlags,
+    #[command(flatten)]
+    talk: TalkFlags,
     /// Hang up after so many seconds of call.
     #[arg(long = "for", global = true, value_name = "SECONDS", value_parser = seconds)]
     length: Option<Duration>,
@@ -97,6 +100,7 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     }
     let mut signals = Signals::catch()?;
     let devices = flags.devices.choose(report);
+    flags.talk.apply(report, false)?;
     let source =
         prepare(flags.play.as_ref(), flags.record.as_deref(), &devices, report, &mut signals).await?;
     let options = Options {

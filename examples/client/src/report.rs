@@ -4,6 +4,7 @@ mod figures;
 mod output;
 
 use crate::script::{self, Lines, Transcript};
+use crate::talk::Talk;
 use core::fmt;
 use core::time::Duration;
 pub(crate) use figures::{Figures, Meter, Speakers, VoiceFigures};
@@ -50,6 +51,8 @@ pub(crate) struct Report {
     sink: Arc<OnceLock<Arc<dyn Sink>>>,
     /// Where a script reads what is printed, and says what is to be done.
     script: Option<(Arc<Transcript>, Lines)>,
+    /// Whether what is said is sent; all copies have the same.
+    talk: Arc<Talk>,
     /// Prints instead of standard output.
     printer: Option<Arc<Mutex<Printer>>>,
 }
@@ -75,8 +78,8 @@ impl Report {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
             meter.set_style(style);
         }
-        let (mute, interactive, sink) = (false, false, Arc::default());
-        Self { json, quiet, mute, meter, output, interactive, sink, script: None, printer: None }
+        let (mute, interactive, sink, talk) = (false, false, Arc::default(), Arc::default());
+        Self { json, quiet, mute, meter, output, interactive, sink, script: None, talk, printer: None }
     }
 
     /// The same; `wanted`: it may have a screen, where a person looks at a terminal.
@@ -93,13 +96,21 @@ impl Report {
         self.script = Some((transcript, lines));
     }
 
+    pub(crate) const fn has_script(&self) -> bool {
+        self.script.is_some()
+    }
+
+    /// The switches between what is said and what is sent.
+    pub(crate) const fn talk(&self) -> &Arc<Talk> {
+        &self.talk
+    }
+
     /// The commands of a script, for the first who asks.
     pub(crate) fn script_lines(&self) -> Option<Receiver<String>> {
         self.script.as_ref().and_then(|(_, lines)| script::take(lines))
     }
 
     /// Whether a screen may be opened.
-    #[cfg_attr(not(feature = "screen"), expect(dead_code, reason = "there is no screen"))]
     pub(crate) fn is_interactive(&self) -> bool {
         self.interactive && !self.mute && self.sink.get().is_none()
     }

@@ -26,7 +26,8 @@ const COMMANDS: usize = 16;
 /// read the terminal. Ctrl-C and `/quit` are the signal SIGINT.
 pub(crate) fn open(report: &Report, title: &str) {
     if report.is_interactive() {
-        Screen::start(report, Model::new(title, Vec::new(), Box::new(model::complete)), None, None);
+        let model = Model::new(title, Vec::new(), Box::new(model::complete));
+        Screen::start(report, model, None, None);
     }
 }
 
@@ -95,12 +96,15 @@ struct State {
     history: Option<History>,
     /// When figures were shown last.
     figures: Option<tokio::time::Instant>,
+    /// The terminal tells when a key is released.
+    releases: bool,
 }
 
 impl Screen {
     /// False where the terminal will not do, and lines are printed as without.
     fn start(report: &Report, model: Model, lines: Option<Sender<String>>, history: Option<History>) -> bool {
-        let state = State { model, changed: true, lines, history, figures: None };
+        let model = model.with_talk(report.talk().clone());
+        let state = State { model, changed: true, lines, history, figures: None, releases: false };
         let screen = Arc::new(Self { state: Mutex::new(state), terminal: terminal::Hold::default() });
         if let Err(error) = terminal::start(&screen) {
             tracing::warn!(%error, "the terminal has no full screen");

@@ -5,6 +5,7 @@ mod transcript;
 
 use crate::error::{Error, failed};
 use crate::report::Report;
+use crate::talk;
 use nix::sys::signal::{Signal, raise};
 use parse::{Step, steps};
 use std::path::Path;
@@ -37,9 +38,10 @@ impl Script {
         let usage = |error: &dyn core::fmt::Display| Error::Usage(format!("--script {name}: {error}"));
         let text = std::fs::read_to_string(path).map_err(|error| usage(&error))?;
         let steps = steps(&text).map_err(|(line, problem)| usage(&format_args!("line {line}: {problem}")))?;
-        let stranger = steps.iter().find(|(_, step)| matches!(step, Step::Command(line) if line != "/quit"));
+        let known = |line: &str| line == "/quit" || talk::COMMANDS.contains(&line);
+        let stranger = steps.iter().find(|(_, step)| matches!(step, Step::Command(line) if !known(line)));
         if let (false, Some((line, _))) = (commands, stranger) {
-            let problem = "only `chat` carries out commands; wait, expect or /quit expected here";
+            let problem = "only `chat` carries out commands; wait, expect, /mute, /unmute, /talk or /quit expected here";
             return Err(usage(&format_args!("line {line}: {problem}")));
         }
         Ok(Self { name, steps })
@@ -51,9 +53,9 @@ impl Script {
         let (sender, lines) = channel(COMMANDS);
         report.script(transcript.clone(), Arc::new(Mutex::new(Some(lines))));
         let seen = transcript.clone();
-        let name = self.name.clone();
+        let (name, to) = (self.name.clone(), report.clone());
         let task = tokio::spawn(async move {
-            let result = self.run(&seen, &sender).await;
+            let result = self.run(&seen, &sender, &to).await;
             if result.is_err() {
                 let _ = raise(Signal::SIGINT);
             }
@@ -62,7 +64,12 @@ impl Script {
         Running { name, transcript, task }
     }
 
-    async fn run(self, seen: &Transcript, commands: &Sender<String>) -> Result<(), (usize, String)> {
+    async fn run(
+        self,
+        seen: &Transcript,
+        commands: &Sender<String>,
+        report: &Report,
+    ) -> Result<(), (usize, String)> {
         for (number, step) in self.steps {
             match step {
                 Step::Wait(time) => tokio::select! {
@@ -79,6 +86,9 @@ impl Script {
                     return Err((number, format!("{text:?} expected: {problem}")));
                 }
                 Step::Command(line) if line == "/quit" && seen.is_closed() => {}
+                Step::Command(line) if talk::COMMANDS.contains(&line.as_str()) => {
+                    talk::carry_out(report, &line).map_err(|error| (number, error.to_string()))?;
+                }
                 Step::Command(line) => {
                     let quits = line == "/quit";
                     let carried_out = !seen.is_closed() && commands.send(line.clone()).await.is_ok();

@@ -6,6 +6,7 @@ use crate::playout::{LOUDSPEAKER_DELAY, Playout};
 use crate::recordings::{RecordFile, check_writable};
 use crate::report::Report;
 use crate::signals::Signals;
+use crate::talk::{Gate, Passed};
 use core::str::FromStr;
 use core::time::Duration;
 use serde_json::json;
@@ -233,7 +234,7 @@ impl Ready {
             Self::Tone(hz) => Sound::Tone(*hz),
             Self::Microphone(input) => Sound::Microphone(input.open(shape.rate, shape.channels)?.into()),
         };
-        Ok(Player { shape, sound, at: 0, chunk: Vec::new() })
+        Ok(Player { shape, sound, at: 0, chunk: Vec::new(), gate: None, passed: Passed::Open })
     }
 }
 
@@ -245,6 +246,8 @@ pub(crate) struct Player {
     /// In frames.
     at: u64,
     chunk: Vec<u8>,
+    gate: Option<Gate>,
+    passed: Passed,
 }
 
 #[derive(Debug)]
@@ -257,6 +260,17 @@ enum Sound {
 }
 
 impl Player {
+    /// What is not to be sent is made silent: what is muted, for example.
+    pub(crate) fn gated(self, report: &Report) -> Result<Self, Error> {
+        let gate = Some(Gate::new(report, self.shape.rate, self.shape.channels)?);
+        Ok(Self { gate, ..self })
+    }
+
+    /// Whether the samples before are to be sent. Where they are not, they are silent.
+    pub(crate) const fn passed(&self) -> Passed {
+        self.passed
+    }
+
     /// The next `frames` frames as raw bytes, and their loudest sample; `None` at the end.
     pub(crate) fn next(&mut self, frames: usize) -> Result<Option<(&[u8], f64)>, Error> {
         let Shape { format, order, .. } = self.shape;
@@ -268,6 +282,14 @@ impl Player {
 
     /// The next `frames` frames, fewer at the end; `None` behind it.
     pub(crate) fn next_samples(&mut self, frames: usize) -> Result<Option<Vec<f64>>, Error> {
+        let Some(mut samples) = self.next_sound(frames)? else { return Ok(None) };
+        if let Some(gate) = &mut self.gate {
+            self.passed = gate.pass(&mut samples)?;
+        }
+        Ok(Some(samples))
+    }
+
+    fn next_sound(&mut self, frames: usize) -> Result<Option<Vec<f64>>, Error> {
         let Shape { rate, channels, .. } = self.shape;
         let samples = match &mut self.sound {
             Sound::Tone(hz) => Clip::tone_from(rate, channels, *hz, self.at, frames).samples,

@@ -15,6 +15,7 @@ use crate::report::Report;
 use crate::screen;
 use crate::signals::Signals;
 use crate::sound::{Play, RecordAs, prepare, seconds};
+use crate::talk::TalkFlags;
 use clap::{Args, Subcommand};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::num::NonZeroU32;
@@ -76,6 +77,8 @@ struct StreamFlags {
     /// Hear with the machine's loudspeaker; without --play, speak into its microphone.
     #[arg(long)]
     device: bool,
+    #[command(flatten)]
+    talk: TalkFlags,
     /// Speak into this input of the machine (`voxwire-client devices` lists them), instead of --play.
     #[arg(long, value_name = "NAME", conflicts_with = "play")]
     input_device: Option<String>,
@@ -173,6 +176,7 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
         Action::Stream(flags) => {
             let mut signals = Signals::catch()?;
             let names = (flags.input_device, flags.output_device);
+            flags.talk.apply(report, false)?;
             let devices = Devices::choose(flags.device, names, report);
             let source =
                 prepare(flags.play.as_ref(), flags.record.as_deref(), &devices, report, &mut signals).await?;

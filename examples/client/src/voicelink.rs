@@ -13,6 +13,7 @@ use crate::report::Report;
 use crate::screen;
 use crate::signals::Signals;
 use crate::sound::{Play, RecordAs, prepare, seconds};
+use crate::talk::TalkFlags;
 use crate::waiting::{Callee as _, wait};
 pub(crate) use call_client::{Answer, CallClient, Options, Summary, Tap};
 use clap::{Args, Subcommand, ValueEnum};
@@ -62,6 +63,8 @@ struct Flags {
     record_as: RecordAs,
     #[command(flatten)]
     devices: DeviceFlags,
+    #[command(flatten)]
+    talk: TalkFlags,
     /// Hang up after so many seconds of call.
     #[arg(long = "for", global = true, value_name = "SECONDS", value_parser = seconds)]
     length: Option<Duration>,
@@ -196,6 +199,7 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     let parameters = parameters_of(flags.rate, flags.channels, flags.format, flags.chunk, "")?;
     let mut signals = Signals::catch()?;
     let devices = flags.devices.choose(report);
+    flags.talk.apply(report, false)?;
     let source =
         prepare(flags.play.as_ref(), flags.record.as_deref(), &devices, report, &mut signals).await?;
     let options = Options {

@@ -18,7 +18,7 @@ use core::time::Duration;
 use event::Event;
 pub(crate) use options::Options;
 use serde_json::json;
-use speech::Speaking;
+use speech::{Said, Speaking};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 pub(crate) use summary::{Heard, Summary};
@@ -81,7 +81,8 @@ impl VoiceClient {
         for room in &options.rooms {
             client.handle_command(now, ClientCommand::Join { room }).map_err(usage)?;
         }
-        let speech = options.source.as_ref().map(|source| Speaking::new(source, &options)).transpose()?;
+        let speech =
+            options.source.as_ref().map(|source| Speaking::new(source, &options, &report)).transpose()?;
         let record = |path: &PathBuf| RecordFile::create(path, OPUS_RATE, 1, SampleFormat::I16, &report);
         let recorder = options.record.as_ref().map(record).transpose()?;
         let loudspeaker =
@@ -364,16 +365,19 @@ impl VoiceClient {
             send_text(connection, text, &targets, &self.report)?;
         }
         let Some(speech) = &mut self.speech else { return Ok(()) };
-        if !speech.started && listened {
-            speech.started = true;
+        speech.started |= listened;
+        let Some(Said { packet, level, first, last }) = speech.next()? else {
+            self.levels.0 *= f64::from(u8::from(speech.is_open()));
+            return Ok(());
+        };
+        self.levels.0 = level;
+        if first {
             for &to in &targets {
                 let open = ClientCommand::Open { to, as_: Speech::DEFAULT };
                 let opened = connection.call(|client, now| client.handle_command(now, open));
                 opened.map_err(|refusal| failed!("cannot speak: {refusal}"))?;
             }
         }
-        let Some((packet, level, last)) = speech.next()? else { return Ok(()) };
-        self.levels.0 = level;
         if last {
             for &to in &targets {
                 let close = ClientCommand::Close { to };

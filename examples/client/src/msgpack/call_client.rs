@@ -9,6 +9,7 @@ use crate::link::Link;
 use crate::report::{Figures, Report, Speakers, plain, text};
 use crate::signals::Signals;
 use crate::sound::{Player, Shape, Source, peak};
+use crate::talk::Passed;
 use crate::trace::{Trace, speaker};
 use core::time::Duration;
 use serde_json::json;
@@ -273,7 +274,8 @@ impl CallClient {
         let mut summary = Summary { set_up: asked.elapsed(), said, ..Summary::default() };
         let text = format!("in the call of {}", plain(group));
         self.report.event("established", json!({ "group": group }), &text);
-        let player = self.options.source.as_ref().map(|source| source.player(SHAPE)).transpose()?;
+        let player = self.options.source.as_ref().map(|source| source.player(SHAPE)?.gated(&self.report));
+        let player = player.transpose()?;
         let file = self.dialogue.recordings.create_named(SAMPLE_RATE, 1, SampleFormat::I16);
         let mut mixer = Mixer::new(file, self.options.loudspeaker.as_ref())?;
         let end = self.take_part(Instant::now(), player, &mut mixer, &mut summary).await;
@@ -362,8 +364,10 @@ impl CallClient {
                         Some(samples) => {
                             out_peak = out_peak.max(peak(&samples));
                             pacer.sent(samples.len());
-                            summary.said.push(Instant::now());
-                            self.say(&to_i16(&samples));
+                            if player.as_ref().is_some_and(|player| player.passed() != Passed::Closed) {
+                                summary.said.push(Instant::now());
+                                self.say(&to_i16(&samples));
+                            }
                         }
                         None if end.is_none() => {
                             // What is on its way to the server is not lost.

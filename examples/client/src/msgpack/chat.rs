@@ -10,6 +10,7 @@ use crate::device::OutputDevice;
 use crate::error::Error;
 use crate::report::{Figures, Speakers, plain};
 use crate::sound::{Player, Source, open, peak};
+use crate::talk::{self, Passed};
 use commands::{Command, HELP};
 use core::time::Duration;
 use lines::{Lines, Names};
@@ -129,6 +130,9 @@ impl Chat<'_> {
 
     /// Does what a line says; false at the end.
     async fn carry_out(&mut self, line: &str) -> Result<bool, Error> {
+        if talk::carry_out(&self.client.report, line)? {
+            return Ok(true);
+        }
         let command = match Command::parse(line) {
             Ok(Some(command)) => command,
             Ok(None) => return Ok(true),
@@ -174,7 +178,8 @@ impl Chat<'_> {
             Command::Voice(user, path) => self.send_recording(&user, &path)?,
             Command::Say(path) => {
                 let call = self.call.as_mut().ok_or_else(|| Error::Failed("not in a call".into()))?;
-                call.play(Some(Source::File(open(&path, &self.client.report)?).player(SHAPE)?));
+                let file = Source::File(open(&path, &self.client.report)?);
+                call.play(Some(file.player(SHAPE)?.gated(&self.client.report)?));
             }
             Command::Recordings => self.list_recordings(),
             Command::Play(n) => {
@@ -326,7 +331,8 @@ impl Chat<'_> {
         let text = format!("in the call of {}", plain(&group));
         self.client.report.event("established", json!({ "group": group }), &text);
         self.leave().await;
-        let player = self.client.options.source.as_ref().map(|source| source.player(SHAPE)).transpose()?;
+        let gated = |source: &Source| source.player(SHAPE)?.gated(&self.client.report);
+        let player = self.client.options.source.as_ref().map(gated).transpose()?;
         let file = self.client.dialogue.recordings.create(SAMPLE_RATE, 1, SampleFormat::I16);
         let mixer = Mixer::new(file, self.client.options.loudspeaker.as_ref())?;
         self.call = Some(Call::new(group, player, mixer));
@@ -373,8 +379,10 @@ impl Chat<'_> {
             Some(samples) => {
                 call.out_peak = call.out_peak.max(peak(&samples));
                 call.pacer.sent(samples.len());
-                call.said += 1;
-                self.client.say(&to_i16(&samples));
+                if player.passed() != Passed::Closed {
+                    call.said += 1;
+                    self.client.say(&to_i16(&samples));
+                }
             }
             None => call.player = None,
         }

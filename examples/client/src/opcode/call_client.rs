@@ -397,7 +397,8 @@ impl CallClient {
         if round.up.is_none() {
             round.up = Some(Instant::now());
             round.summary.set_up = round.started.elapsed();
-            round.player = round.ready.as_ref().map(|ready| ready.player(SHAPE)).transpose()?;
+            let player = round.ready.as_ref().map(|ready| ready.player(SHAPE)?.gated(&self.report));
+            round.player = player.transpose()?;
             let file = self.dialogue.recordings.create(OPUS_RATE, CHANNELS, SHAPE.format);
             round.recorder = Some(Recorder::new(file, self.options.loudspeaker.as_ref(), SHAPE)?);
         }

@@ -4,9 +4,11 @@ use super::Complete;
 use super::command_line::CommandLine;
 use super::people::{Past, People, loudness};
 use crate::report::{Figures, plain};
+use crate::talk::{COMMANDS, Talk};
 use core::time::Duration;
 use serde_json::Value;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Lines that can be scrolled back to, characters of each, and lines that are printed when the screen is gone.
 const LINES: usize = 1000;
@@ -14,7 +16,7 @@ const LONGEST: usize = 4096;
 const LAST_LINES: usize = 50;
 
 /// Commands of the screen itself, where a protocol has none.
-const HELP: &str = "/quit ends, as Ctrl-C does; PageUp and PageDown scroll; Ctrl-Z stops until fg";
+const HELP: &str = "/quit ends, as Ctrl-C does; Ctrl-T, /mute and /unmute: whether sound is sent; PageUp and PageDown scroll; Ctrl-Z stops until fg";
 
 /// How a line is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +46,7 @@ pub(super) struct Model {
     pub(super) levels: [Past; 2],
     pub(super) loud: [f64; 2],
     pub(super) command_line: CommandLine,
+    pub(super) talk: Arc<Talk>,
 }
 
 impl Model {
@@ -60,7 +63,13 @@ impl Model {
             levels: Default::default(),
             loud: [0.0; 2],
             command_line: CommandLine::new(typed_before, complete),
+            talk: Arc::default(),
         }
+    }
+
+    /// The same with the switches of the program.
+    pub(super) fn with_talk(self, talk: Arc<Talk>) -> Self {
+        Self { talk, ..self }
     }
 
     /// Something happened; `text` has been made plain, and may have several lines.
@@ -139,11 +148,17 @@ impl Model {
             "" => {}
             "/quit" | "/exit" => return false,
             "/help" => self.line(Kind::Event, HELP),
-            other => {
-                let word = other.split_whitespace().next().unwrap_or_default();
-                let text = format!("{word}: there is nothing to be typed here but /quit and /help");
-                self.line(Kind::Problem, &plain(&text));
-            }
+            other => match self.talk.carry_out(other) {
+                Some(Ok(text)) => self.line(Kind::Event, &text),
+                Some(Err(problem)) => self.line(Kind::Problem, &problem),
+                None => {
+                    let word = other.split_whitespace().next().unwrap_or_default();
+                    let text = format!(
+                        "{word}: there is nothing to be typed here but /mute, /unmute, /quit and /help"
+                    );
+                    self.line(Kind::Problem, &plain(&text));
+                }
+            },
         }
         true
     }
@@ -157,8 +172,9 @@ impl Model {
 
 /// Completes the screen's own commands.
 pub(super) fn complete(line: &str) -> (usize, Vec<String>) {
-    let words = ["/help ", "/quit "].iter().filter(|word| word.starts_with(line) && line.starts_with('/'));
-    (0, words.map(ToString::to_string).collect())
+    let words = ["/help", "/quit"].into_iter().chain(COMMANDS);
+    let words = words.filter(|word| word.starts_with(line) && line.starts_with('/'));
+    (0, words.map(|word| format!("{word} ")).collect())
 }
 
 #[cfg(test)]
@@ -221,7 +237,7 @@ pub(super) mod tests {
         assert_eq!(model.lines[0].1, HELP);
         assert_eq!(
             model.lines[1].1,
-            r"hello\u{1b}[2J: there is nothing to be typed here but /quit and /help"
+            r"hello\u{1b}[2J: there is nothing to be typed here but /mute, /unmute, /quit and /help"
         );
     }
 

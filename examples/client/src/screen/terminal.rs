@@ -10,12 +10,13 @@ use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{
-    DisableBracketedPaste, EnableBracketedPaste, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, poll,
-    read,
+    DisableBracketedPaste, EnableBracketedPaste, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers,
+    KeyboardEnhancementFlags, PopKeyboardEnhancementFlags, PushKeyboardEnhancementFlags, poll, read,
 };
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    supports_keyboard_enhancement,
 };
 use std::io;
 use std::sync::{Arc, Mutex, TryLockError};
@@ -30,6 +31,8 @@ const STUCK: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub(super) struct Hold {
     held: AtomicBool,
+    /// It has been asked to tell when keys are released.
+    releases: AtomicBool,
     /// Locked while something is written.
     writing: Mutex<()>,
 }
@@ -46,7 +49,27 @@ impl Hold {
             return Err(error);
         }
         self.held.store(true, SeqCst);
+        if self.releases.load(SeqCst) {
+            self.ask_for_releases();
+        }
         Ok(())
+    }
+
+    /// Has the terminal tell when keys are released; false where it does not know how to. That may take two seconds.
+    fn tell_releases(&self) -> bool {
+        let able = supports_keyboard_enhancement().unwrap_or(false);
+        self.releases.store(able, SeqCst);
+        if able {
+            self.ask_for_releases();
+        }
+        able
+    }
+
+    fn ask_for_releases(&self) {
+        let flags = KeyboardEnhancementFlags::DISAMBIGUATE_ESCAPE_CODES
+            | KeyboardEnhancementFlags::REPORT_EVENT_TYPES;
+        // Without it the key still works, by presses.
+        let _ = execute!(io::stdout(), PushKeyboardEnhancementFlags(flags));
     }
 
     /// Gives it back, once.
@@ -64,6 +87,9 @@ impl Hold {
                 None
             }
         });
+        if self.releases.load(SeqCst) {
+            let _ = execute!(io::stdout(), PopKeyboardEnhancementFlags);
+        }
         let _ = disable_raw_mode();
         let _ = execute!(io::stdout(), DisableBracketedPaste, LeaveAlternateScreen, Show);
     }
@@ -72,6 +98,9 @@ impl Hold {
 /// Takes the terminal, and starts drawing and reading.
 pub(super) fn start(screen: &Arc<Screen>) -> io::Result<()> {
     screen.terminal.take()?;
+    if screen.state().model.talk.is_push_to_talk() {
+        screen.state().releases = screen.terminal.tell_releases();
+    }
     let at_panic = screen.clone();
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -142,7 +171,13 @@ enum Next {
 
 fn on_event(state: &mut State, event: Event, seen: usize) -> Next {
     match event {
-        Event::Key(key) if key.kind != KeyEventKind::Release => on_key(state, key, seen),
+        Event::Key(key) if key.kind == KeyEventKind::Release => {
+            if key.code == KeyCode::Char(' ') {
+                state.model.talk.press(false);
+            }
+            Next::Nothing
+        }
+        Event::Key(key) => on_key(state, key, seen),
         Event::Paste(text) => {
             state.model.command_line.paste(&text);
             Next::Nothing
@@ -153,6 +188,7 @@ fn on_event(state: &mut State, event: Event, seen: usize) -> Next {
 }
 
 fn on_key(state: &mut State, key: KeyEvent, seen: usize) -> Next {
+    let releases = state.releases;
     let model = &mut state.model;
     let line = &mut model.command_line;
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
@@ -161,6 +197,12 @@ fn on_key(state: &mut State, key: KeyEvent, seen: usize) -> Next {
         KeyCode::Char('c') if control => return Next::Interrupt,
         KeyCode::Char('z') if control => return Next::Stop,
         KeyCode::Char('d') if control && line.is_empty() => return end_of_lines(state),
+        KeyCode::Char('t') if control => model.talk.toggle_mute(),
+        KeyCode::Char(' ') if line.is_empty() && model.talk.is_push_to_talk() => match (releases, key.kind) {
+            (true, _) => model.talk.press(true),
+            (false, KeyEventKind::Press) => model.talk.toggle_press(),
+            (false, _) => {}
+        },
         KeyCode::Char('p') if control => line.recall(true),
         KeyCode::Char('n') if control => line.recall(false),
         KeyCode::Char(c) => {
@@ -262,7 +304,7 @@ mod tests {
     fn state(lines: Option<tokio::sync::mpsc::Sender<String>>) -> State {
         let complete = Box::new(super::super::model::complete);
         let model = Model::new("", Vec::new(), complete);
-        State { model, changed: false, lines, history: None, figures: None }
+        State { model, changed: false, lines, history: None, figures: None, releases: false }
     }
 
     #[test]

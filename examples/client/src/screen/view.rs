@@ -110,9 +110,10 @@ pub(super) fn fit(text: &str, width: usize) -> String {
 
 fn title(model: &Model, width: usize) -> Line<'static> {
     let clock = model.lasted.map(clock).unwrap_or_default();
-    let rest = width.saturating_sub(clock.len() + 1);
+    let state = model.talk.state().map(|state| format!(" {} ", state.to_uppercase())).unwrap_or_default();
+    let rest = width.saturating_sub(state.len() + clock.len() + 1);
     let style = Style::new().add_modifier(Modifier::REVERSED);
-    Line::styled(format!("{}{clock} ", fit(&format!(" {}", model.title), rest)), style)
+    Line::styled(format!("{}{state}{clock} ", fit(&format!(" {}", model.title), rest)), style)
 }
 
 fn clock(lasted: Duration) -> String {
@@ -215,7 +216,7 @@ fn draw_command_line(frame: &mut Frame<'_>, area: Rect, model: &Model) {
 fn hint_of(model: &Model, width: usize) -> Line<'static> {
     let candidates = model.command_line.candidates();
     let text = match (candidates, width) {
-        ([], 70..) => "TAB completes   ↑ ↓ what was typed   PgUp PgDn scroll   Ctrl-C ends",
+        ([], 70..) => "TAB completes   ↑ ↓ typed before   PgUp PgDn scroll   Ctrl-T mutes   Ctrl-C ends",
         ([], _) => "TAB  ↑ ↓  PgUp PgDn  Ctrl-C ends",
         _ => return Line::styled(cut(&candidates.join("  "), width), DIM),
     };

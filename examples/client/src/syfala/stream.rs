@@ -287,7 +287,7 @@ impl Exchange {
         check_streams(inputs, outputs, options)?;
         let shapes: Vec<Shape> = outputs.iter().map(shape).collect::<Result<_, Error>>()?;
         let outputs = outputs.iter().zip(shapes).enumerate();
-        let outputs = outputs.map(|(n, (format, shape))| Output::new(n, *format, shape, options));
+        let outputs = outputs.map(|(n, (format, shape))| Output::new(n, *format, shape, options, report));
         let outputs: Vec<Output> = outputs.collect::<Result<_, Error>>()?;
         if options.measure {
             let small = outputs.iter().map(|output| output.format).chain(input.copied());

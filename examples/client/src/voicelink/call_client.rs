@@ -276,7 +276,8 @@ impl CallClient {
         let text = format!("call with {shown_other} is up: {parameters}");
         self.report.event("established", json!({ "with": other, "parameters": shown(parameters) }), &text);
         let shape = shape(parameters, self.options.samples);
-        let mut player = self.options.source.as_ref().map(|source| source.player(shape)).transpose()?;
+        let player = self.options.source.as_ref().map(|source| source.player(shape)?.gated(&self.report));
+        let mut player = player.transpose()?;
         let format = self.options.record_as.format(shape.format);
         let file = self.dialogue.recordings.create(shape.rate, shape.channels, format);
         let mut recorder = Recorder::live(file, self.options.loudspeaker.as_ref(), shape)?;

@@ -3,7 +3,9 @@
 use super::{Options, TICK_SAMPLES};
 use crate::device::Microphone;
 use crate::error::Error;
+use crate::report::Report;
 use crate::sound::{Player, Shape, Source};
+use crate::talk::{Gate, Passed};
 use tokio::time::Instant;
 use voxwire_audio::{Clip, OPUS_RATE, Preprocessor, SampleFormat, SampleOrder, VoiceEncoder, voice_encoder};
 
@@ -14,12 +16,25 @@ pub(super) struct Speaking {
     encoder: Box<dyn VoiceEncoder>,
     preprocessor: Preprocessor,
     frame: usize,
+    gate: Gate,
+    /// Frames are sent, and were before this one.
+    open: bool,
     /// Samples of time that have gone by since the last frame.
     due: usize,
     /// A player listens.
     pub(super) started: bool,
     /// When the last frame was sent.
     pub(super) ended: Option<Instant>,
+}
+
+/// One packet.
+pub(super) struct Said {
+    pub(super) packet: Vec<u8>,
+    /// Its loudest sample.
+    pub(super) level: f64,
+    /// Nothing was sent just before it, or will be just behind it.
+    pub(super) first: bool,
+    pub(super) last: bool,
 }
 
 pub(super) enum Sound {
@@ -35,7 +50,7 @@ const SHAPE: Shape =
     Shape { rate: OPUS_RATE, channels: 1, format: SampleFormat::F32, order: SampleOrder::Little };
 
 impl Speaking {
-    pub(super) fn new(source: &Source, options: &Options) -> Result<Self, Error> {
+    pub(super) fn new(source: &Source, options: &Options, report: &Report) -> Result<Self, Error> {
         let sound = match source {
             Source::Tone(hz) => Sound::Tone(*hz),
             Source::Microphone(input) => Sound::Microphone(input.open(OPUS_RATE, 1)?.into()),
@@ -47,6 +62,8 @@ impl Speaking {
             encoder: voice_encoder(options.voice)?,
             preprocessor: Preprocessor::new(options.gain, options.denoise),
             frame: options.voice.samples(),
+            gate: Gate::new(report, OPUS_RATE, 1)?,
+            open: false,
             due: 0,
             started: false,
             ended: None,
@@ -58,8 +75,13 @@ impl Speaking {
         matches!(self.sound, Sound::Microphone(_))
     }
 
-    /// The next packet, if it is due; its loudest sample, and whether it is the last one.
-    pub(super) fn next(&mut self) -> Result<Option<(Vec<u8>, f64, bool)>, Error> {
+    /// Whether what is said is sent.
+    pub(super) const fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// The next packet, if it is due and to be sent.
+    pub(super) fn next(&mut self) -> Result<Option<Said>, Error> {
         if !self.started || self.ended.is_some() {
             return Ok(None);
         }
@@ -96,10 +118,17 @@ impl Speaking {
         }
         self.at += self.frame;
         self.preprocessor.process(&mut samples);
+        let mut passing: Vec<f64> = samples.iter().map(|sample| f64::from(*sample)).collect();
+        let passed = self.gate.pass(&mut passing)?;
+        self.ended = last.then(Instant::now);
+        let was_open = core::mem::replace(&mut self.open, passed == Passed::Open && !last);
+        if passed != Passed::Open && !was_open {
+            return Ok(None);
+        }
+        samples.iter_mut().zip(passing).for_each(|(to, from)| *to = from as f32);
         let level = samples.iter().fold(0.0_f64, |peak, sample| peak.max(f64::from(sample.abs())));
         let mut packet = Vec::new();
         self.encoder.encode(&samples, &mut packet)?;
-        self.ended = last.then(Instant::now);
-        Ok(Some((packet, level, last)))
+        Ok(Some(Said { packet, level, first: !was_open, last: !self.open }))
     }
 }

@@ -4,6 +4,7 @@ use super::commands::NAMES;
 use crate::error::{Error, failed};
 use crate::report::{Report, plain};
 use crate::screen;
+use crate::talk;
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
@@ -133,7 +134,9 @@ impl Names {
         let word = &line[start..];
         let before: Vec<&str> = line[..start].split_whitespace().collect();
         let words: Vec<String> = match before[..] {
-            [] if word.starts_with('/') => NAMES.iter().map(|name| (*name).to_owned()).collect(),
+            [] if word.starts_with('/') => {
+                NAMES.iter().chain(&talk::COMMANDS).map(|name| (*name).to_owned()).collect()
+            }
             ["/msg" | "/add" | "/voice"] => self.users(),
             ["/send" | "/msg_group" | "/join" | "/join_group" | "/call" | "/join_call"] => self.groups(),
             _ => Vec::new(),

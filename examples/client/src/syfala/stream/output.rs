@@ -2,6 +2,7 @@
 
 use super::Options;
 use crate::error::Error;
+use crate::report::Report;
 use crate::sound::{Player, Shape, Source};
 use crate::syfala::Spread;
 use crate::syfala::driver::Measure;
@@ -36,7 +37,13 @@ const GROUP: u64 = 32;
 
 impl Output {
     /// The output `n` of the device: what is to be played, if it is among those that play.
-    pub(super) fn new(n: usize, format: Format, shape: Shape, options: &Options) -> Result<Self, Error> {
+    pub(super) fn new(
+        n: usize,
+        format: Format,
+        shape: Shape,
+        options: &Options,
+        report: &Report,
+    ) -> Result<Self, Error> {
         let chosen = match (options.output, &options.source) {
             (Some(output), _) => output as usize == n,
             (None, Some(Source::Microphone(_))) => n == 0,
@@ -45,7 +52,7 @@ impl Output {
         // Each by its own rate: they may differ.
         let ready = options.source.as_ref().filter(|_| chosen);
         let ready = ready.map(|source| source.at_rate(shape.rate)).transpose()?;
-        let player = ready.map(|ready| ready.player(shape)).transpose()?;
+        let player = ready.map(|ready| ready.player(shape)?.gated(report)).transpose()?;
         let thousandth = (shape.rate as usize).div_ceil(1000);
         let block = format.buffer_size.map_or(thousandth, |frames| frames.get() as usize);
         Ok(Self {

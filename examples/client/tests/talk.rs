@@ -1,0 +1,126 @@
+//! F-72: mute, push-to-talk and voice activation, as the other side hears them.
+#![allow(clippy::disallowed_methods)]
+
+mod kit;
+
+use kit::{Server, temporary};
+use serde_json::Value;
+use std::fs::write;
+use std::path::{Path, PathBuf};
+use voxwire_audio::{Clip, SPEECH, SampleFormat, load, read, resample, save_wav};
+use voxwire_server::Protocol;
+
+/// A script that mutes for two seconds.
+fn mutes(name: &str, up: &str) -> PathBuf {
+    let script = temporary(name);
+    let lines =
+        format!("expect {up}\nwait 1500ms\n/mute\nexpect muted\nwait 2s\n/unmute\nwait 1500ms\n/quit\n");
+    write(&script, lines).unwrap();
+    script
+}
+
+/// How long the longest silence between sounds is, in seconds.
+fn longest_gap(path: &Path) -> f64 {
+    let clip = load(path).unwrap().clip.mono();
+    let loud: Vec<usize> = (0..clip.samples.len()).filter(|at| clip.samples[*at].abs() > 0.05).collect();
+    let gap = loud.windows(2).map(|two| two[1] - two[0]).max().unwrap_or(0);
+    gap as f64 / f64::from(clip.rate)
+}
+
+/// F-72: in voicelink and opcode what is muted is silence, and the call goes on.
+#[test]
+fn f_72_what_is_muted_is_silence_where_a_stream_has_no_gaps() {
+    for protocol in [Protocol::VOICELINK, Protocol::OPCODE] {
+        let server = Server::start(protocol);
+        let (name, recording) = (protocol.name(), temporary(&format!("talk-{}.wav", protocol.name())));
+        let bob = server.spawn(&format!("wait --name bob --record {}", recording.display()), "waiting");
+        let script = mutes(&format!("talk-{name}.script"), "is up");
+        let call = format!("call bob --name alice --play tone --script {}", script.display());
+        let (code, out, errors) = server.client(&call);
+        assert_eq!(code, Some(0), "{name}: {out}{errors}");
+        assert_eq!(bob.end().0, Some(0), "{name}");
+        let gap = longest_gap(&recording);
+        assert!((1.5..2.5).contains(&gap), "{name}: {gap} s");
+    }
+}
+
+/// F-72: in Dissonance nothing is sent meanwhile: for the listener a second speech begins behind it.
+#[test]
+fn f_72_who_is_muted_in_a_room_stops_speaking() {
+    let server = Server::start(Protocol::DISSONANCE);
+    let bob = server.spawn("--name bob join Red --json", "joined");
+    let script = mutes("talk-dissonance.script", "bob");
+    let join = format!("--name alice join Red --play tone --script {}", script.display());
+    let (code, out, errors) = server.client(&join);
+    assert_eq!(code, Some(0), "{out}{errors}");
+    bob.until("\"left\"");
+    bob.signal("-INT");
+    let (_, out, _) = bob.end();
+    let heard = out.lines().find(|line| line.contains("\"heard\"")).unwrap();
+    let heard: Value = serde_json::from_str(heard).unwrap();
+    // Three seconds of five.
+    assert!((50..225).contains(&heard["frames"].as_u64().unwrap()), "{heard}");
+}
+
+/// Speech, three seconds of nothing, and speech.
+fn twice(name: &str) -> String {
+    let speech = resample(&read(SPEECH).unwrap().clip.mono(), 48_000).unwrap();
+    let mut samples = speech.samples[..3 * 48_000].to_vec();
+    samples.resize(6 * 48_000, 0.0);
+    samples.extend_from_slice(&speech.samples[..3 * 48_000]);
+    let path = temporary(name);
+    save_wav(&path, &Clip { samples, ..speech }, SampleFormat::I16).unwrap();
+    path.display().to_string()
+}
+
+/// F-72: with voice activation two speeches are two speeches for a listener, and silence in a group call is not sent.
+#[test]
+fn f_72_only_voice_is_sent_where_a_voice_activates() {
+    let file = twice("talk-twice.wav");
+    let server = Server::start(Protocol::DISSONANCE);
+    let bob = server.spawn("--name bob join Red --json", "joined");
+    let (code, out, errors) =
+        server.client(&format!("--name alice join Red --json --voice-activation --play {file}"));
+    assert_eq!(code, Some(0), "{out}{errors}");
+    let said = out.lines().find(|line| line.contains("\"said\"")).unwrap();
+    let said: Value = serde_json::from_str(said).unwrap();
+    // Six seconds of nine are speech, with pauses; each ends with the hang-over.
+    let frames = said["frames"].as_u64().unwrap();
+    assert!((200..360).contains(&frames), "{said}");
+    bob.until("\"left\"");
+    bob.signal("-INT");
+    let (_, out, _) = bob.end();
+    assert!(!out.contains("\"unheard\""), "{out}");
+
+    let server = Server::start(Protocol::MSGPACK);
+    assert_eq!(server.client("register --user alice").0, Some(0));
+    assert_eq!(server.client("create-group readers --user alice").0, Some(0));
+    let call = format!("call readers --user alice --json --voice-activation --play {file}");
+    let (code, out, errors) = server.client(&call);
+    assert_eq!(code, Some(0), "{out}{errors}");
+    let ended = out.lines().find(|line| line.contains("\"ended\"")).unwrap();
+    let ended: Value = serde_json::from_str(ended).unwrap();
+    assert!((200..360).contains(&ended["sent"].as_u64().unwrap()), "{ended}");
+}
+
+/// F-72: with push-to-talk nothing is sent before the key, which is a command in a script; without any key it is a usage error.
+#[test]
+fn f_72_nothing_is_sent_before_the_key_is_pushed() {
+    let server = Server::start(Protocol::VOICELINK);
+    let recording = temporary("talk-push.wav");
+    let (code, _, errors) = server.client("wait --name carol --push-to-talk");
+    assert!(code == Some(2) && errors.contains("there is no key without a screen"), "{errors}");
+    let bob = server.spawn(&format!("wait --name bob --record {}", recording.display()), "waiting");
+    let script = temporary("talk-push.script");
+    write(&script, "expect is up\nwait 1s\n/talk\nexpect talking\nwait 1s\n/talk\nwait 1s\n/quit\n").unwrap();
+    let call = format!("call bob --name alice --push-to-talk --play tone --script {}", script.display());
+    let (code, out, errors) = server.client(&call);
+    assert_eq!(code, Some(0), "{out}{errors}");
+    assert_eq!(bob.end().0, Some(0));
+    let clip = load(&recording).unwrap().clip;
+    let loud = |sample: &f64| sample.abs() > 0.05;
+    let seconds = |at: usize| at as f64 / f64::from(clip.rate);
+    let first = seconds(clip.samples.iter().position(loud).unwrap());
+    let behind = clip.seconds() - seconds(clip.samples.iter().rposition(loud).unwrap());
+    assert!(first > 0.5 && behind > 0.5, "{first} s before, {behind} s behind");
+}
