@@ -5,8 +5,8 @@ mod demo;
 mod round;
 
 use crate::check::{Probe, Row};
-use crate::dialogue::Dialogue;
 use crate::device::DeviceFlags;
+use crate::dialogue::Dialogue;
 use crate::error::Error;
 use crate::link::Link;
 use crate::protocols::{Entry, entry};

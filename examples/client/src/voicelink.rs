@@ -4,8 +4,8 @@ mod call_client;
 mod demo;
 
 use crate::check::{Probe, Row, rounds};
-use crate::dialogue::Dialogue;
 use crate::device::DeviceFlags;
+use crate::dialogue::Dialogue;
 use crate::error::Error;
 use crate::link::Link;
 use crate::protocols::{Entry, entry};
