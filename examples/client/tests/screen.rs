@@ -108,6 +108,53 @@ fn commands_are_typed_completed_and_remembered() {
     ann.ends(0);
 }
 
+/// F-72: Ctrl-T mutes, and the screen says so; the space bar talks, where the terminal does not tell of releases from press to press.
+#[test]
+fn f_72_keys_mute_and_talk() {
+    let server = Server::start(Protocol::VOICELINK);
+    let mut bob = OnTerminal::start(&server.command("wait --name bob --push-to-talk"), 80, 24, &[]);
+    bob.shows("SPACE TO TALK");
+    bob.press(" ");
+    bob.shows("TALKING");
+    bob.press(" ");
+    bob.shows("SPACE TO TALK");
+    bob.press("\x14");
+    bob.shows("MUTED");
+    bob.press("/unmute\r");
+    bob.shows("SPACE TO TALK");
+    // In a line that has text a space is a space.
+    bob.press("/talk  x\r");
+    bob.shows("> /talk  x");
+    bob.press("\x03");
+    bob.ends(0);
+}
+
+/// F-72: where the terminal tells when a key is released, sound is sent while the space bar is held.
+#[test]
+fn f_72_the_space_bar_is_held_where_the_terminal_tells_of_releases() {
+    let server = Server::start(Protocol::VOICELINK);
+    let mut bob = OnTerminal::start(&server.command("wait --name bob --push-to-talk"), 80, 24, &[]);
+    let said =
+        |bob: &OnTerminal, bytes: &[u8]| bob.written().windows(bytes.len()).any(|window| window == bytes);
+    // It asks whether the terminal can, and for it.
+    bob.until("the question", |bob| said(bob, b"\x1b[?u"));
+    bob.press("\x1b[?0u\x1b[?62c");
+    bob.until("the request", |bob| said(bob, b"\x1b[>3u"));
+    bob.shows("SPACE TO TALK");
+    bob.press(" ");
+    bob.shows("TALKING");
+    bob.press("\x1b[32;1:2u");
+    bob.press("\x1b[32;1:3u");
+    bob.shows("SPACE TO TALK");
+    bob.press("\x1b[32;1:1u");
+    bob.shows("TALKING");
+    bob.press("\x1b[32;1:3u");
+    bob.shows("SPACE TO TALK");
+    bob.press("\x1b[99;5u");
+    bob.ends(0);
+    assert!(said(&bob, b"\x1b[<1u"), "the terminal is as before");
+}
+
 #[test]
 fn without_a_screen_there_are_lines_as_ever() {
     let server = Server::start(Protocol::VOICELINK);

@@ -189,7 +189,7 @@ fn candidates_and_the_cursor_are_shown() {
     model.command_line.paste("/");
     model.command_line.complete();
     let lines = shown(&model, 60, 12);
-    assert_eq!(lines[10..], ["> /", "/help  /quit"]);
+    assert_eq!(lines[10..], ["> /", "/help  /quit  /mute  /unmute  /talk  /volume"]);
     model.command_line.paste("ab");
     model.command_line.edit(InputRequest::GoToPrevChar);
     let mut terminal = screen(&model, 60, 12, true);
