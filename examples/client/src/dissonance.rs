@@ -13,7 +13,7 @@ use crate::report::{Report, listed, quoted};
 use crate::screen;
 use crate::signals::Signals;
 use crate::sound::{Play, prepare, seconds};
-use crate::talk::TalkFlags;
+use crate::talk::{TalkFlags, Volume};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use core::net::SocketAddr;
@@ -89,6 +89,9 @@ struct JoinFlags {
     devices: DeviceFlags,
     #[command(flatten)]
     talk: TalkFlags,
+    /// How loud a speaker is heard, in percent of how it comes: 0 to 400; can be given several times.
+    #[arg(long, global = true, value_name = "NAME=PERCENT")]
+    volume: Vec<Volume>,
     /// Leave after so many seconds in the session, even while --wait waits for a listener.
     #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
     length: Option<Duration>,
@@ -193,6 +196,7 @@ async fn join_options(
         return Err(Error::Usage("name a room to join, or a player to speak to with --to".into()));
     }
     let devices = devices.choose(report);
+    report.talk().start_volumes(&flags.volume)?;
     flags.talk.apply(report, false)?;
     let source = prepare(play.as_ref(), record.as_deref(), &devices, report, signals).await?;
     Ok(Options {

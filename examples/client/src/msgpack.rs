@@ -15,7 +15,7 @@ use crate::report::Report;
 use crate::screen;
 use crate::signals::Signals;
 use crate::sound::{Play, Source, prepare, seconds};
-use crate::talk::TalkFlags;
+use crate::talk::{TalkFlags, Volume};
 pub(crate) use call_client::{CallClient, Options, Summary};
 use clap::{Args, Subcommand};
 use core::time::Duration;
@@ -46,6 +46,9 @@ struct Flags {
     devices: DeviceFlags,
     #[command(flatten)]
     talk: TalkFlags,
+    /// How loud a speaker is heard, in percent of how it comes: 0 to 400; can be given several times.
+    #[arg(long, global = true, value_name = "NAME=PERCENT")]
+    volume: Vec<Volume>,
     /// End after so many seconds of call, or of waiting.
     #[arg(long = "for", global = true, value_name = "SECONDS", value_parser = seconds)]
     length: Option<Duration>,
@@ -132,6 +135,7 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     }
     let mut signals = Signals::catch()?;
     let devices = flags.devices.choose(report);
+    report.talk().start_volumes(&flags.volume)?;
     flags.talk.apply(report, matches!(flags.action, Action::Chat { .. }))?;
     let mut source =
         prepare(flags.play.as_ref(), flags.record.as_deref(), &devices, report, &mut signals).await?;

@@ -38,10 +38,10 @@ impl Script {
         let usage = |error: &dyn core::fmt::Display| Error::Usage(format!("--script {name}: {error}"));
         let text = std::fs::read_to_string(path).map_err(|error| usage(&error))?;
         let steps = steps(&text).map_err(|(line, problem)| usage(&format_args!("line {line}: {problem}")))?;
-        let known = |line: &str| line == "/quit" || talk::COMMANDS.contains(&line);
+        let known = |line: &str| line == "/quit" || talk::is_command(line);
         let stranger = steps.iter().find(|(_, step)| matches!(step, Step::Command(line) if !known(line)));
         if let (false, Some((line, _))) = (commands, stranger) {
-            let problem = "only `chat` carries out commands; wait, expect, /mute, /unmute, /talk or /quit expected here";
+            let problem = "only `chat` carries out commands; wait, expect, /mute, /unmute, /talk, /volume or /quit expected here";
             return Err(usage(&format_args!("line {line}: {problem}")));
         }
         Ok(Self { name, steps })
@@ -86,7 +86,7 @@ impl Script {
                     return Err((number, format!("{text:?} expected: {problem}")));
                 }
                 Step::Command(line) if line == "/quit" && seen.is_closed() => {}
-                Step::Command(line) if talk::COMMANDS.contains(&line.as_str()) => {
+                Step::Command(line) if talk::is_command(&line) => {
                     talk::carry_out(report, &line).map_err(|error| (number, error.to_string()))?;
                 }
                 Step::Command(line) => {

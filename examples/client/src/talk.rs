@@ -1,13 +1,17 @@
-//! Whether what is said is sent: mute, push-to-talk and voice activation.
+//! Whether what is said is sent: mute, push-to-talk and voice activation; and how loud each speaker is heard.
 
 mod gate;
+mod volume;
 
 use crate::error::Error;
-use crate::report::Report;
+use crate::report::{Report, plain};
 use clap::Args;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 pub(crate) use gate::{Gate, Passed};
-use serde_json::json;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+pub(crate) use volume::Volume;
 
 /// When sound is sent.
 #[derive(Debug, Clone, Copy, Args)]
@@ -45,10 +49,20 @@ pub(crate) struct Talk {
     push_to_talk: AtomicBool,
     pressed: AtomicBool,
     voice_activation: AtomicBool,
+    /// How loud a speaker is heard; `None` where speakers are not told apart.
+    volumes: Mutex<Option<BTreeMap<String, f32>>>,
 }
 
 /// The commands, for completion.
-pub(crate) const COMMANDS: [&str; 3] = ["/mute", "/unmute", "/talk"];
+pub(crate) const COMMANDS: [&str; 4] = ["/mute", "/unmute", "/talk", "/volume"];
+
+/// Whether a line is one of them.
+pub(crate) fn is_command(line: &str) -> bool {
+    line.split_whitespace().next().is_some_and(|word| COMMANDS.contains(&word))
+}
+
+/// An event, its fields, and what it is for people.
+pub(crate) type Done = (&'static str, Value, String);
 
 impl Talk {
     /// Whether what is said may be sent.
@@ -93,7 +107,7 @@ impl Talk {
     }
 
     /// Carries out a line that is one of the commands; returns what to say about it.
-    pub(crate) fn carry_out(&self, line: &str) -> Option<Result<String, String>> {
+    pub(crate) fn carry_out(&self, line: &str) -> Option<Result<Done, String>> {
         let said = match line.trim() {
             "/mute" => {
                 self.mute(true);
@@ -108,9 +122,53 @@ impl Talk {
                 self.toggle_press();
                 if self.pressed.load(Relaxed) { "talking, until the next /talk" } else { "not talking" }
             }
-            _ => return None,
+            line => {
+                let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+                return (word == "/volume").then(|| self.set_volume(rest));
+            }
         };
-        Some(Ok(said.into()))
+        Some(Ok(("sending", json!({ "open": self.is_open() }), said.into())))
+    }
+
+    fn set_volume(&self, arguments: &str) -> Result<Done, String> {
+        let split = arguments.trim().rsplit_once(char::is_whitespace);
+        let (name, percent) = split.ok_or("/volume NAME PERCENT, as in /volume bob 50")?;
+        let volume =
+            Volume::new(name.trim_end(), percent).map_err(|problem| format!("/volume: {problem}"))?;
+        let mut volumes = self.volumes();
+        let Some(volumes) = &mut *volumes else {
+            return Err("/volume: speakers are not told apart here".into());
+        };
+        volume.put_into(volumes)?;
+        let Volume { name, percent } = volume;
+        let text = format!("{} is heard at {percent} %", plain(&name));
+        Ok(("volume", json!({ "name": name, "percent": percent }), text))
+    }
+
+    /// Speakers are told apart, and are heard so.
+    pub(crate) fn start_volumes(&self, volumes: &[Volume]) -> Result<(), Error> {
+        let mut all = BTreeMap::new();
+        volumes.iter().try_for_each(|volume| volume.put_into(&mut all)).map_err(Error::Usage)?;
+        *self.volumes() = Some(all);
+        Ok(())
+    }
+
+    fn volumes(&self) -> MutexGuard<'_, Option<BTreeMap<String, f32>>> {
+        self.volumes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How loud a speaker is heard, 1 as it comes.
+    pub(crate) fn volume_of(&self, name: &str) -> f32 {
+        self.volumes().as_ref().and_then(|volumes| volumes.get(name)).copied().unwrap_or(1.0)
+    }
+
+    /// Makes samples of a speaker as loud as they are to be heard.
+    pub(crate) fn adjust(&self, name: &str, samples: &mut [i16]) {
+        let volume = self.volume_of(name);
+        if volume != 1.0 {
+            // A cast keeps within what there is.
+            samples.iter_mut().for_each(|sample| *sample = (f32::from(*sample) * volume).round() as i16);
+        }
     }
 }
 
@@ -120,8 +178,8 @@ pub(crate) fn carry_out(report: &Report, line: &str) -> Result<bool, Error> {
     match talk.carry_out(line) {
         None => Ok(false),
         Some(Err(problem)) => Err(Error::Failed(problem)),
-        Some(Ok(text)) => {
-            report.event("sending", json!({ "open": talk.is_open() }), &text);
+        Some(Ok((event, fields, text))) => {
+            report.event(event, fields, &text);
             Ok(true)
         }
     }
@@ -140,7 +198,7 @@ mod tests {
         assert_eq!((talk.is_open(), talk.state()), (false, Some("muted")));
         assert!(talk.carry_out(" /unmute ").unwrap().is_ok() && talk.is_open());
         assert!(talk.carry_out("/talk").unwrap().is_err());
-        assert_eq!(talk.carry_out("/msg ann hi"), None);
+        assert!(talk.carry_out("/msg ann hi").is_none() && !is_command("/msg ann hi"));
         talk.push_to_talk.store(true, Relaxed);
         assert_eq!((talk.is_open(), talk.state()), (false, Some("space to talk")));
         talk.press(true);
@@ -148,7 +206,30 @@ mod tests {
         talk.toggle_mute();
         assert!(!talk.is_open());
         for command in COMMANDS {
-            assert!(talk.carry_out(command).is_some(), "{command}");
+            assert!(talk.carry_out(command).is_some() && is_command(command), "{command}");
+        }
+    }
+
+    /// F-73: a speaker is as loud as was said last, also by a name with blanks.
+    #[test]
+    fn f_73_a_speaker_is_as_loud_as_was_said() {
+        let talk = Talk::default();
+        assert!(talk.carry_out("/volume bob 50").unwrap().unwrap_err().contains("not told apart"));
+        talk.start_volumes(&["bob=50".parse().unwrap()]).unwrap();
+        let heard = |name: &str| {
+            let mut samples = [100, -32_768, 32_767];
+            talk.adjust(name, &mut samples);
+            samples
+        };
+        assert_eq!((heard("bob"), heard("ann")), ([50, -16_384, 16_384], [100, -32_768, 32_767]));
+        let (event, fields, text) = talk.carry_out("/volume the whole choir 200%").unwrap().unwrap();
+        assert_eq!(
+            (event, fields["percent"].as_u64(), text.as_str()),
+            ("volume", Some(200), "the whole choir is heard at 200 %")
+        );
+        assert_eq!(heard("the whole choir"), [200, -32_768, 32_767]);
+        for wrong in ["/volume", "/volume bob", "/volume bob loud", "/volume bob 401", "/volume bob -1"] {
+            assert!(talk.carry_out(wrong).unwrap().is_err(), "{wrong}");
         }
     }
 }

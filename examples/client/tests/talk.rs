@@ -1,4 +1,4 @@
-//! F-72: mute, push-to-talk and voice activation, as the other side hears them.
+//! Mute, push-to-talk and voice activation, as the other side hears them; and how loud speakers are heard.
 #![allow(clippy::disallowed_methods)]
 
 mod kit;
@@ -44,7 +44,7 @@ fn f_72_what_is_muted_is_silence_where_a_stream_has_no_gaps() {
     }
 }
 
-/// F-72: in Dissonance nothing is sent meanwhile: for the listener a second speech begins behind it.
+/// F-72: in Dissonance nothing is sent meanwhile.
 #[test]
 fn f_72_who_is_muted_in_a_room_stops_speaking() {
     let server = Server::start(Protocol::DISSONANCE);
@@ -123,4 +123,39 @@ fn f_72_nothing_is_sent_before_the_key_is_pushed() {
     let first = seconds(clip.samples.iter().position(loud).unwrap());
     let behind = clip.seconds() - seconds(clip.samples.iter().rposition(loud).unwrap());
     assert!(first > 0.5 && behind > 0.5, "{first} s before, {behind} s behind");
+}
+
+/// F-73: a speaker is heard as loud as the flag says, and as a command says later, in a room and in a group call.
+#[test]
+fn f_73_a_speaker_is_heard_as_loud_as_is_wanted() {
+    let script = temporary("talk-volume.script");
+    write(&script, "wait 2500ms\n/volume ann 200\nexpect ann is heard at 200 %\nwait 2500ms\n/quit\n")
+        .unwrap();
+    for protocol in [Protocol::DISSONANCE, Protocol::MSGPACK] {
+        let server = Server::start(protocol);
+        let (name, recording) = (protocol.name(), temporary(&format!("talk-volume-{}.wav", protocol.name())));
+        let heard = format!("--volume ann=50 --record {} --script {}", recording.display(), script.display());
+        let (says, hears) = if protocol == Protocol::MSGPACK {
+            for line in [
+                "register --user ann",
+                "register --user bob",
+                "create-group all --user ann",
+                "join-group all --user bob",
+            ] {
+                assert_eq!(server.client(line).0, Some(0), "{line}");
+            }
+            ("call all --user ann --play tone --for 20".to_owned(), format!("call all --user bob {heard}"))
+        } else {
+            ("--name ann join Red --play tone --for 20".to_owned(), format!("--name bob join Red {heard}"))
+        };
+        let ann = server.spawn(&says, if protocol == Protocol::MSGPACK { "in the call" } else { "joined" });
+        let (code, out, errors) = server.client(&hears);
+        assert_eq!(code, Some(0), "{name}: {out}{errors}");
+        drop(ann);
+        let samples = load(&recording).unwrap().clip.mono().samples;
+        let loudest = |samples: &[f64]| samples.iter().fold(0.0_f64, |peak, sample| peak.max(sample.abs()));
+        let end = samples.len() - 30_000;
+        let (first, last) = (loudest(&samples[..end / 3]), loudest(&samples[end * 2 / 3..end]));
+        assert!((3.0..5.0).contains(&(last / first)), "{name}: {first}, then {last}");
+    }
 }

@@ -87,7 +87,7 @@ impl VoiceClient {
         let recorder = options.record.as_ref().map(record).transpose()?;
         let loudspeaker =
             options.loudspeaker.as_ref().map(|output| loudspeaker(output, OPUS_RATE, 1)).transpose()?;
-        let started = Instant::now();
+        let (started, talk) = (Instant::now(), report.talk().clone());
         let (tcp_udp, trace) = (options.tcp_udp.clone(), options.trace);
         let connecting = async {
             if options.quic {
@@ -104,7 +104,7 @@ impl VoiceClient {
             signals,
             started,
             joined: None,
-            voices: Voices::default(),
+            voices: Voices::new(talk),
             speech,
             recorder,
             loudspeaker,

@@ -3,8 +3,10 @@
 use super::voice_client::{TICK, TICK_SAMPLES};
 use crate::error::Error;
 use crate::report::{Meter, VoiceFigures};
+use crate::talk::Talk;
 use core::time::Duration;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use voxwire_audio::{OPUS_RATE, Speaker, SpeakerFigures, limit, mix_into};
 use voxwire_dissonance::{ClientId, Codec, CodecSettings, Priority};
 
@@ -16,6 +18,7 @@ pub(super) struct Voices {
     rest: Vec<(Voice, Duration)>,
     /// Who is gone and heard to the end, and how that was.
     over: Vec<(String, SpeakerFigures)>,
+    talk: Arc<Talk>,
 }
 
 /// A frame of a player's speech.
@@ -52,6 +55,11 @@ const REST: Duration = Duration::from_secs(2);
 const MOST_RESTS: usize = 64;
 
 impl Voices {
+    /// `talk` says how loud each is heard.
+    pub(super) fn new(talk: Arc<Talk>) -> Self {
+        Self { talk, ..Self::default() }
+    }
+
     /// A frame has come in. False if it cannot be played.
     pub(super) fn hear(
         &mut self,
@@ -139,7 +147,7 @@ impl Voices {
     /// What is heard in one tick.
     pub(super) fn render(&mut self, now: Duration) -> [f32; TICK_SAMPLES] {
         let mut mix = [0.0; TICK_SAMPLES];
-        let Self { voices, rest, over } = self;
+        let Self { voices, rest, over, talk } = self;
         let mut all: Vec<&mut Voice> =
             voices.values_mut().chain(rest.iter_mut().map(|(voice, _)| voice)).collect();
         for voice in &mut all {
@@ -156,7 +164,8 @@ impl Voices {
         let highest = speaking.map(|voice| voice.priority).max().unwrap_or_default();
         let mut loud = 0;
         for voice in all {
-            let gain = if voice.priority < highest { 0.0 } else { voice.volume };
+            let wanted = voice.volume * talk.volume_of(&voice.name);
+            let gain = if voice.priority < highest { 0.0 } else { wanted };
             mix_into(&mut mix, &voice.rendered, [voice.gain, gain]);
             // One alone, and no louder, is played as it came.
             loud += if gain.max(voice.gain) > 1.0 { 2 } else { u32::from(voice.speaks) };

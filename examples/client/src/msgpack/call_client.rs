@@ -342,7 +342,8 @@ impl CallClient {
             let playing = mixer.due().map_or_else(far, |due| start + due);
             tokio::select! {
                 event = self.event() => match event? {
-                    Event::CallData { sender, samples } => {
+                    Event::CallData { sender, mut samples } => {
+                        self.report.talk().adjust(&sender, &mut samples);
                         let peak = mixer.hear(start.elapsed(), sender.as_bytes(), &samples);
                         in_peak = in_peak.max(peak);
                         speakers.hear(start.elapsed(), &sender, length_of(&samples), peak);

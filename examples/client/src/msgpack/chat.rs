@@ -284,7 +284,8 @@ impl Chat<'_> {
                 self.client.show(Event::CallJoined { group, again: true }).await?;
             }
             Event::CallJoined { group, .. } => self.enter_call(group).await?,
-            Event::CallData { sender, samples } => {
+            Event::CallData { sender, mut samples } => {
+                self.client.report.talk().adjust(&sender, &mut samples);
                 if let Some(call) = &mut self.call {
                     call.heard += 1;
                     let level = call.mixer.hear(call.start.elapsed(), sender.as_bytes(), &samples);

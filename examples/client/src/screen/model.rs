@@ -16,7 +16,7 @@ const LONGEST: usize = 4096;
 const LAST_LINES: usize = 50;
 
 /// Commands of the screen itself, where a protocol has none.
-const HELP: &str = "/quit ends, as Ctrl-C does; Ctrl-T, /mute and /unmute: whether sound is sent; PageUp and PageDown scroll; Ctrl-Z stops until fg";
+const HELP: &str = "/quit ends, as Ctrl-C does; PageUp and PageDown scroll; Ctrl-T, /mute and /unmute: whether sound is sent; Ctrl-Z stops until fg";
 
 /// How a line is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,8 +149,8 @@ impl Model {
             "/quit" | "/exit" => return false,
             "/help" => self.line(Kind::Event, HELP),
             other => match self.talk.carry_out(other) {
-                Some(Ok(text)) => self.line(Kind::Event, &text),
-                Some(Err(problem)) => self.line(Kind::Problem, &problem),
+                Some(Ok((_, _, text))) => self.line(Kind::Event, &text),
+                Some(Err(problem)) => self.line(Kind::Problem, &plain(&problem)),
                 None => {
                     let word = other.split_whitespace().next().unwrap_or_default();
                     let text = format!(

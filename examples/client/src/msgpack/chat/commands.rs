@@ -12,6 +12,7 @@ pub(super) const HELP: &str = "\
 /say FILE          play it into the call       /level             how the call goes
 /hangup            leave the call              /quit              end
 /mute, /unmute     send no sound, or again     /talk              begin or end to talk (--push-to-talk)
+/volume USER PERCENT  how loud a speaker is heard
 text without a command goes where the last one went; TAB completes commands and names";
 
 /// The names that are completed, the original client's among them.
