@@ -2,6 +2,7 @@
 
 mod file;
 pub(crate) mod flows;
+pub(crate) mod fragments;
 pub(crate) mod link;
 pub(crate) mod report;
 mod stream;
@@ -10,7 +11,9 @@ mod voice;
 use crate::protocol::Entry;
 use crate::{Error, PROTOCOLS};
 pub(crate) use file::FileError;
+use file::Frame;
 use flows::{Analyzer, Sink, Wanted};
+use fragments::Fragments;
 use link::NotPacket;
 use report::Printer;
 use std::io::{BufWriter, Write};
@@ -65,7 +68,7 @@ impl Filter {
 #[derive(Debug, Default)]
 pub(crate) struct Summary {
     pub(crate) frames: u64,
-    pub(crate) fragments: u64,
+    pub(crate) fragments: fragments::Figures,
     pub(crate) unknown_link: u64,
 }
 
@@ -87,19 +90,74 @@ pub(crate) fn follow(
     wanted: Wanted,
     sink: &mut dyn Sink,
 ) -> (Analyzer, Summary, Result<(), Error>) {
-    let mut analyzer = Analyzer::new(wanted);
-    let mut counted = Summary::default();
-    let read = file::read(path, |frame| {
-        counted.frames += 1;
+    let mut reading = Reading::new(wanted);
+    let read = file::read(path, |frame| reading.frame(&frame, sink));
+    reading.finish(read, sink)
+}
+
+/// A file that is being read.
+struct Reading {
+    analyzer: Analyzer,
+    counted: Summary,
+    fragments: Fragments,
+}
+
+impl Reading {
+    fn new(wanted: Wanted) -> Self {
+        let (counted, fragments) = Default::default();
+        Self { analyzer: Analyzer::new(wanted), counted, fragments }
+    }
+
+    fn frame(&mut self, frame: &Frame<'_>, sink: &mut dyn Sink) -> std::io::Result<()> {
+        self.counted.frames += 1;
         match link::packet(frame.link, frame.data) {
-            Ok(packet) => return analyzer.packet(frame.time, frame.missing, &packet, sink),
-            Err(NotPacket::Fragment) => counted.fragments += 1,
-            Err(NotPacket::Link) => counted.unknown_link += 1,
+            Ok(packet) => return self.analyzer.packet(frame.time, frame.missing, &packet, sink),
+            Err(NotPacket::Fragment(fragment)) => {
+                let Some(payload) = self.fragments.add(frame.time, &fragment) else { return Ok(()) };
+                if let Some(packet) = link::transport(&fragment.key, &payload) {
+                    return self.analyzer.packet(frame.time, 0, &packet, sink);
+                }
+            }
+            Err(NotPacket::Link) => self.counted.unknown_link += 1,
             Err(NotPacket::Other) => {}
         }
         Ok(())
+    }
+
+    fn finish(
+        mut self,
+        read: Result<(), FileError>,
+        sink: &mut dyn Sink,
+    ) -> (Analyzer, Summary, Result<(), Error>) {
+        self.fragments.finish();
+        self.counted.fragments = self.fragments.figures;
+        let finished = self.analyzer.finish(sink);
+        let result = read.map_err(Error::from).and_then(|()| Ok(finished?));
+        (self.analyzer, self.counted, result)
+    }
+}
+
+/// Reads a file out of memory, shows all of it, and checks what must hold of any.
+pub(crate) fn check_bytes(bytes: &[u8]) {
+    let entries = PROTOCOLS.iter().filter(|entry| entry.follows.is_some()).collect();
+    let mut reading = Reading::new(Wanted { entries, port: None, max_flows: 64 });
+    let mut printer = Printer { out: &mut std::io::sink(), json: true, left: u64::MAX, only: None, shown: 0 };
+    let read = file::read_from(bytes, "input", |frame| {
+        reading.frame(&frame, &mut printer)?;
+        assert!(
+            reading.fragments.held() <= fragments::MAX_HELD && reading.analyzer.held() <= flows::MAX_HELD
+        );
+        Ok(())
     });
-    let finished = analyzer.finish(sink);
-    let result = read.map_err(Error::from).and_then(|()| Ok(finished?));
-    (analyzer, counted, result)
+    let (analyzer, counted, _) = reading.finish(read, &mut printer);
+    assert!(analyzer.flows().len() <= 64);
+    let fragments = counted.fragments;
+    assert!(fragments.complete + fragments.incomplete <= fragments.fragments);
+    assert!(analyzer.packets <= counted.frames - fragments.fragments + fragments.complete);
+    let shown = printer.shown;
+    for json in [true, false] {
+        let mut out = Vec::new();
+        report::summary(&mut out, json, &analyzer, &counted, shown).expect("memory takes all");
+        assert!(!out.iter().any(|byte| byte.is_ascii_control() && *byte != b'\n'), "a terminal is steered");
+    }
 }

@@ -3,6 +3,7 @@
 use pcap_parser::traits::PcapNGPacketBlock;
 use pcap_parser::{Block, Linktype, PcapBlockOwned, PcapError, create_reader};
 use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use thiserror::Error;
 
@@ -56,19 +57,25 @@ impl Interface {
 }
 
 /// Hands every frame of a file to `each`.
-pub(crate) fn read(
-    path: &Path,
-    mut each: impl FnMut(Frame<'_>) -> std::io::Result<()>,
-) -> Result<(), FileError> {
+pub(crate) fn read(path: &Path, each: impl FnMut(Frame<'_>) -> std::io::Result<()>) -> Result<(), FileError> {
     let name = path.display().to_string();
     let file = File::open(path).map_err(|error| FileError::Open { path: name.clone(), error })?;
+    read_from(file, &name, each)
+}
+
+/// The same of anything that can be read; `name` is for errors.
+pub(crate) fn read_from(
+    source: impl Read + Send,
+    name: &str,
+    mut each: impl FnMut(Frame<'_>) -> std::io::Result<()>,
+) -> Result<(), FileError> {
     let mut reader =
-        create_reader(MAX_BLOCK, file).map_err(|_| FileError::NotCapture { path: name.clone() })?;
+        create_reader(MAX_BLOCK, source).map_err(|_| FileError::NotCapture { path: name.to_owned() })?;
     let mut interfaces: Vec<Interface> = Vec::new();
     loop {
         let at = reader.consumed();
         let broken =
-            |problem: &str| FileError::Broken { path: name.clone(), at, problem: problem.to_owned() };
+            |problem: &str| FileError::Broken { path: name.to_owned(), at, problem: problem.to_owned() };
         match reader.next() {
             Ok((len, block)) => {
                 match block_frame(&block, &mut interfaces) {

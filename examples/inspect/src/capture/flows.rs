@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 const MAX_MESSAGE: usize = (16 << 20) + (64 << 10);
 
 /// Bytes of incomplete messages and of segments that wait, in all flows.
-const MAX_HELD: usize = 256 << 20;
+pub(crate) const MAX_HELD: usize = 256 << 20;
 
 /// What is kept of a flow until its protocol is recognised: bytes of a side, and pieces or datagrams.
 const MAX_UNKNOWN: usize = 64 << 10;
@@ -139,6 +139,11 @@ impl Analyzer {
 
     pub(crate) const fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// Bytes that wait in all flows.
+    pub(crate) const fn held(&self) -> usize {
+        self.held
     }
 
     /// `missing`: bytes at the end of the packet that were not captured.

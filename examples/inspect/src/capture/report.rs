@@ -117,7 +117,9 @@ pub(crate) fn summary(
     if json {
         let object = json!({
             "summary": {
-                "frames": frames, "packets": packets, "fragments": fragments, "unknown_link": unknown_link,
+                "frames": frames, "packets": packets, "fragments": fragments.fragments,
+                "reassembled_packets": fragments.complete, "incomplete_packets": fragments.incomplete,
+                "unknown_link": unknown_link,
                 "flows": flows, "other_flows": other, "ignored_packets": ignored,
                 "messages": messages, "malformed": malformed, "shown": shown,
             }
@@ -133,7 +135,9 @@ pub(crate) fn summary(
         format!("{malformed} malformed"),
     ];
     for (count, what) in [
-        (fragments, "fragments of IP packets, not read"),
+        (fragments.fragments, "fragments of IP packets"),
+        (fragments.complete, "packets put together of them"),
+        (fragments.incomplete, "packets with fragments missing, not read"),
         (unknown_link, "frames of an unknown link layer, not read"),
         (ignored, "packets of more flows than --max-flows, not read"),
     ] {

@@ -104,6 +104,48 @@ impl Trace {
     }
 }
 
+impl Trace {
+    /// The same packets as fragments with at most `size` bytes each, a multiple of eight. Those of each second packet are in the wrong order.
+    pub fn fragmented(&self, size: usize) -> Self {
+        let mut trace = Self { packets: Vec::new(), ..*self };
+        for (number, (time, packet)) in (1_u32..).zip(&self.packets) {
+            let mut fragments = fragments(packet, number, size);
+            if number % 2 == 0 {
+                fragments.reverse();
+            }
+            trace.packets.extend(fragments.into_iter().map(|fragment| (*time, fragment)));
+        }
+        trace
+    }
+}
+
+fn fragments(packet: &[u8], number: u32, size: usize) -> Vec<Vec<u8>> {
+    let is_v6 = packet[0] >> 4 == 6;
+    let (head, payload) = packet.split_at(if is_v6 { 40 } else { 20 });
+    let last = payload.len().div_ceil(size) - 1;
+    if last == 0 {
+        return vec![packet.to_vec()];
+    }
+    let one = |(at, part): (usize, &[u8])| {
+        let (offset, more) = (u16::try_from(at * size / 8).unwrap(), u16::from(at < last));
+        let mut fragment = head.to_vec();
+        if is_v6 {
+            fragment[4..6].copy_from_slice(&u16::try_from(part.len() + 8).unwrap().to_be_bytes());
+            fragment[6] = 44;
+            fragment.extend([head[6], 0]);
+            fragment.extend((offset << 3 | more).to_be_bytes());
+            fragment.extend(number.to_be_bytes());
+        } else {
+            fragment[2..4].copy_from_slice(&u16::try_from(part.len() + 20).unwrap().to_be_bytes());
+            fragment[4..6].copy_from_slice(&number.to_be_bytes()[2..]);
+            fragment[6..8].copy_from_slice(&(offset | more << 13).to_be_bytes());
+        }
+        fragment.extend(part);
+        fragment
+    };
+    payload.chunks(size).enumerate().map(one).collect()
+}
+
 /// Link layers, by the numbers of the registry of link types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {

@@ -272,6 +272,52 @@ fn f_60_gaps_cost_no_more_than_the_messages_in_them() {
     assert_eq!(shown.flows[0]["streams"]["client"]["gaps"], 5);
 }
 
+#[test]
+fn f_60_fragments_of_ip_packets_are_put_together_and_gaps_are_counted() {
+    for (name, make) in PROTOCOLS {
+        for is_v6 in [false, true] {
+            let mut conversations = make();
+            if is_v6 {
+                for (number, conversation) in (1..).zip(&mut conversations) {
+                    let at = |host| std::net::Ipv6Addr::from([0xfd00, 0, 0, 0, 0, 0, number, host]);
+                    for (end, host) in conversation.ends.iter_mut().zip(1..) {
+                        end.set_ip(at(host).into());
+                    }
+                }
+            }
+            for (size, link) in [(8, Link::Raw), (48, Link::Vlan), (1024, Link::Ethernet)] {
+                let about = format!("{name}, {link:?}, fragments of {size}, {is_v6}");
+                let trace = play(&conversations).fragmented(size);
+                let shown = capture(
+                    &scratch("fragments.pcap", &file(&trace, link, PCAP, WHOLE)),
+                    &["--messages", "100000"],
+                );
+                conversations.iter().for_each(|conversation| shown.check(conversation, &about));
+                let figure = |name: &str| shown.summary[name].as_u64().unwrap();
+                assert_eq!(figure("incomplete_packets"), 0, "{about}");
+                assert!(size > 48 || figure("reassembled_packets") > 0, "{about}");
+                assert!(figure("fragments") >= 2 * figure("reassembled_packets"), "{about}");
+            }
+        }
+    }
+    // One fragment is missing: one packet is, too.
+    let mut trace = play(&conversations::dissonance()).fragmented(32);
+    let whole = capture(&scratch("whole.pcap", &file(&trace, Link::Raw, PCAP, WHOLE)), &[]);
+    let is_fragment = |(_, packet): &(u64, Vec<u8>)| packet[6] & 0x3f != 0 || packet[7] != 0;
+    let last = trace.packets.iter().rposition(is_fragment).unwrap();
+    trace.packets.remove(last);
+    let bytes = file(&trace, Link::Raw, PCAP, WHOLE);
+    let path = scratch("incomplete.pcap", &bytes);
+    let shown = capture(&path, &[]);
+    let figure = |shown: &Shown, name: &str| shown.summary[name].as_u64().unwrap();
+    assert_eq!(figure(&shown, "incomplete_packets"), 1);
+    assert_eq!(figure(&shown, "reassembled_packets") + 1, figure(&whole, "reassembled_packets"));
+    let text = inspect(&["capture", path.to_str().unwrap()], "").stdout;
+    let text = String::from_utf8(text).unwrap();
+    let line = text.lines().find(|line| line.contains("1 packets with fragments missing")).expect(&text);
+    assert!(line.chars().count() <= 80, "{line}");
+}
+
 /// The ports are used again.
 #[test]
 fn f_60_another_connection_of_the_same_ports_is_another_flow() {
