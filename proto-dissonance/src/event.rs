@@ -344,7 +344,8 @@ pub enum ServerEvent<'a> {
         /// Where from.
         from: Option<SocketAddr>,
     },
-    /// A peer wants to join; answer with `Admit` or `Reject`. Only with [`ServerSettings::ask`](crate::ServerSettings::ask).
+    /// A peer wants to join; answer with `Admit` or `Reject`. Only with [`ServerSettings::ask`](crate::ServerSettings::ask). Until the answer it can
+    /// ask for no other name.
     Joining {
         /// Who.
         peer: PeerId,

@@ -300,6 +300,21 @@ fn the_application_admits_mutes_moves_and_watches() {
     assert!(stage.sent_to(ben).is_empty());
 }
 
+/// F-03: an answer that comes later admits the name that the application was asked about, and no other.
+#[test]
+fn f_03_a_peer_asks_for_no_other_name_while_the_application_decides() {
+    let mut stage = Harness::new(ServerSettings { ask: true, ..ServerSettings::DEFAULT });
+    let peer = stage.open();
+    assert!(stage.handshake(peer, "guest").unwrap().starts_with("Joining"));
+    assert_eq!(stage.handshake(peer, "admin"), Err(Violation::Changed("name")));
+    stage.server.handle_command(stage.now, ServerCommand::Admit { peer }).unwrap();
+    stage.drain();
+    assert_eq!(
+        ["guest", "admin"].map(|name| voxwire_core::Moderation::named(&stage.server, name).len()),
+        [1, 0]
+    );
+}
+
 #[test]
 fn d_10_what_is_relayed_is_the_inner_packet_byte_for_byte_to_each_once() {
     let mut stage = Harness::new(ServerSettings::DEFAULT);

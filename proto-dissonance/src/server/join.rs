@@ -40,11 +40,15 @@ impl Server {
         }
         if self.settings.ask {
             let pending = &mut self.controls.get_mut(now, peer).pending;
-            let again = pending.as_ref().is_some_and(|pending| *pending.name == *name);
-            *pending = Some(Pending { name: name.into(), codec: request.codec });
-            if again {
-                return Ok(None);
+            if let Some(pending) = pending {
+                // The application decides about what it was asked first.
+                return match pending {
+                    _ if *pending.name != *name => Err(Violation::Changed("name")),
+                    _ if pending.codec != request.codec => Err(Violation::Changed("codec")),
+                    _ => Ok(None),
+                };
             }
+            *pending = Some(Pending { name: name.into(), codec: request.codec });
             return Ok(Some(ServerEvent::Joining { peer, name: Cow::Borrowed(name), codec: request.codec }));
         }
         let client = self.admit(now, peer, name.into(), request.codec);
