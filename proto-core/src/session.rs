@@ -133,7 +133,7 @@ pub enum Output<'s> {
     Budget {
         /// The peer.
         peer: PeerId,
-        /// In bytes: about 200 ms of its audio; 0 restores the driver's own default.
+        /// In bytes; 0 restores the driver's own default. A session that knows the rate of its audio sets what lasts some 200 ms.
         bytes: usize,
     },
     /// Read nothing more from a peer until then. Nothing is dropped: the peer cannot send on meanwhile.

@@ -67,6 +67,25 @@ pub enum Violation {
     OutboxFull(#[from] Full),
 }
 
+impl Violation {
+    /// Whether it is the peer's fault: a server counts it towards [`max_violations`](crate::ServerSettings::max_violations). What honest clients
+    /// do, too, is not counted: they ask for a name again and again, carry on after a restart of the server, or have a packet on its way when
+    /// they get another number.
+    pub const fn is_counted(&self) -> bool {
+        !matches!(
+            self,
+            Self::OutboxFull(_)
+                | Self::UnknownPeer
+                | Self::WrongSession { .. }
+                | Self::FormerNumber(_)
+                | Self::TooMuchVoice
+                | Self::TooMany(
+                    Resource::Handshakes | Resource::Clients | Resource::Channels | Resource::Packets
+                )
+        )
+    }
+}
+
 impl From<NoPlace> for Violation {
     fn from(_: NoPlace) -> Self {
         Self::TooMany(Resource::Connections)

@@ -473,7 +473,7 @@ impl Server {
             _ => self.decode(now, peer, lane, bytes),
         };
         if let Err(violation) = &result {
-            self.judge(now, peer, violation);
+            self.note_violation(now, peer, violation);
         }
         result
     }
@@ -504,21 +504,8 @@ impl Server {
     }
 
     #[cold]
-    fn judge(&mut self, now: Instant, peer: PeerId, violation: &Violation) {
-        // What honest clients do, too: ask for a name again and again, carry on after a restart of the server, or have
-        // something on its way when they get another number.
-        let innocent = matches!(
-            violation,
-            Violation::OutboxFull(_)
-                | Violation::UnknownPeer
-                | Violation::WrongSession { .. }
-                | Violation::FormerNumber(_)
-                | Violation::TooMuchVoice
-                | Violation::TooMany(
-                    Resource::Handshakes | Resource::Clients | Resource::Channels | Resource::Packets
-                )
-        );
-        if !innocent {
+    fn note_violation(&mut self, now: Instant, peer: PeerId, violation: &Violation) {
+        if violation.is_counted() {
             self.count_violation(now, peer, violation);
         }
     }

@@ -27,6 +27,14 @@ pub enum Violation {
     OutboxFull(#[from] Full),
 }
 
+impl Violation {
+    /// Whether it is the peer's fault: a server counts it towards [`max_violations`](crate::ServerSettings::max_violations). Only malformed messages
+    /// are.
+    pub const fn is_counted(&self) -> bool {
+        matches!(self, Self::Decode(_))
+    }
+}
+
 impl From<NoPlace> for Violation {
     fn from(_: NoPlace) -> Self {
         Self::TooMany(Resource::Connections)

@@ -37,6 +37,17 @@ pub enum Violation {
     OutboxFull(#[from] Full),
 }
 
+impl Violation {
+    /// Whether it is the peer's fault: a server counts it towards [`max_violations`](crate::ServerSettings::max_violations). Not counted are data
+    /// behind the end of a call, limits of the server, and attempts that others of the same address may have used up.
+    pub const fn is_counted(&self) -> bool {
+        !matches!(
+            self,
+            Self::StrayData | Self::OutboxFull(_) | Self::UnknownPeer | Self::TooMany(Resource::Attempts)
+        )
+    }
+}
+
 impl From<NoPlace> for Violation {
     fn from(_: NoPlace) -> Self {
         Self::TooMany(Resource::Connections)

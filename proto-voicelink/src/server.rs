@@ -4,8 +4,8 @@ mod names;
 mod settings;
 
 use crate::{
-    ByteOrder, Cause, Ended, Framing, Packet, Parameters, Refusal, Resource, ServerCommand, ServerEvent,
-    Violation, Wire, voice,
+    ByteOrder, Cause, Ended, Framing, Packet, Parameters, Refusal, ServerCommand, ServerEvent, Violation,
+    Wire, voice,
 };
 use alloc::{boxed::Box, collections::VecDeque, string::ToString, vec::Vec};
 use calls::Call;
@@ -429,18 +429,8 @@ impl Server {
                 Err(error.into())
             }
         };
-        if let Err(violation) = &result {
-            // Others of the same address may have used the attempts up.
-            let innocent = matches!(
-                violation,
-                Violation::StrayData
-                    | Violation::OutboxFull(_)
-                    | Violation::UnknownPeer
-                    | Violation::TooMany(Resource::Attempts)
-            );
-            if !innocent {
-                self.count_violation(now, peer);
-            }
+        if result.as_ref().is_err_and(Violation::is_counted) {
+            self.count_violation(now, peer);
         }
         result
     }

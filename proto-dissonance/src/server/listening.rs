@@ -49,7 +49,7 @@ impl Server {
     /// The rooms that a state names; all else in it has to be as it was at first.
     fn check_state<'a>(&self, client: ClientId, state: &ClientState<'a>) -> Result<Vec<&'a str>, Violation> {
         let known = self.clients.get(client).ok_or(Violation::UnknownClient(client))?;
-        // Every other client would go on by what they knew first, and newcomers by this.
+        // Other clients keep the first name and codec; newcomers would learn these.
         if state.client.name.as_str() != Some(known.name()) {
             return Err(Violation::Changed("name"));
         }
