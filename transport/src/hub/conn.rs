@@ -210,7 +210,8 @@ impl<F: Framing> Conn<F> {
         self.lock().blocked_since = Some(now);
     }
 
-    /// Forgets what is queued, and has the connection reset. Returns the bytes that are held until its task has run.
+    /// Forgets what is queued, and has the connection reset. The peer stays: the session hears of the end from the connection's task. Returns the
+    /// bytes that are held until the task has run.
     pub(super) fn reset(&self, common: &Common, wakers: &mut Vec<Waker>) -> usize {
         let left = self.discard(common);
         wakers.extend(self.end(true));

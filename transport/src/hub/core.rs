@@ -148,7 +148,7 @@ impl<S: Session> Core<S> {
     pub(super) fn flush(&mut self, common: &Common) {
         loop {
             let closed = self.route(common);
-            self.close(common, closed);
+            self.close_or_reset(common, closed);
             self.reset_overflowed(common);
             if self.session.outputs().next().is_none() && !self.peers.has_overflowed() {
                 return;
@@ -179,10 +179,10 @@ impl<S: Session> Core<S> {
         closed
     }
 
-    fn close(&mut self, common: &Common, closed: Vec<PeerId>) {
+    fn close_or_reset(&mut self, common: &Common, closed: Vec<PeerId>) {
         for peer in closed {
             if self.newcomer.is_some_and(|newcomer| newcomer != Newcomer::Peer(peer)) {
-                self.peers.reset(common, peer);
+                self.peers.remove_and_reset(common, peer);
             } else {
                 self.peers.close(common, peer);
             }
@@ -193,7 +193,7 @@ impl<S: Session> Core<S> {
         for peer in self.peers.take_overflowed() {
             if self.peers.conn(peer).is_some() {
                 common.counters.too_slow.count();
-                self.peers.reset(common, peer);
+                self.peers.remove_and_reset(common, peer);
                 self.handle(common.clock.now(), Input::Closed { peer });
             }
         }
@@ -280,7 +280,7 @@ impl<S: Session> Core<S> {
 
     /// Resets a peer, and with it the connections that carry its calls. The session hears of that.
     fn evict(&mut self, common: &Common, now: Instant, peer: PeerId) {
-        self.peers.reset(common, peer);
+        self.peers.remove_and_reset(common, peer);
         self.input_for(common, now, Some(Newcomer::Unknown), Input::Closed { peer });
     }
 

@@ -1,7 +1,7 @@
 //! The memory of frames that have not come in whole.
 //!
 //! A connection may hold 2 KiB ([`OWN`]) of such a frame. For more it asks ([`Partials::ask`]). It gets all the memory that the frame may need
-//! at once, or none. So no frame that waits holds memory for which another frame of its class waits.
+//! at once, or none. So two frames that wait cannot block each other.
 //!
 //! There are three size classes. Each has a share of [`HubSettings::partial_frames`](super::HubSettings::partial_frames):
 //!

@@ -158,8 +158,8 @@ impl<F: Framing> Peers<F> {
         self.closing.insert(id, (conn, common.quotas.closing_permit()));
     }
 
-    /// Removes a peer, forgets what is queued for it, and resets its connection.
-    pub(super) fn reset(&mut self, common: &Common, peer: PeerId) {
+    /// Removes a peer, forgets what is queued for it, and resets its connection. The task of the connection tells the session nothing then.
+    pub(super) fn remove_and_reset(&mut self, common: &Common, peer: PeerId) {
         if let Some(Peer::Stream(StreamPeer { conn, .. })) = self.remove(common, peer) {
             conn.reset(common, &mut self.wakers);
         }

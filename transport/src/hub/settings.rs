@@ -32,11 +32,11 @@ pub struct HubSettings {
     pub frames: Rate,
     /// The rate of datagrams from one source of plain UDP. Beyond it they are dropped. 50 000 a second and 50 000 at once by default.
     pub datagrams: Rate,
-    /// Bytes of reliable frames that may be queued for one connection; beyond it the connection is closed. One frame is always taken. It is
+    /// Bytes of reliable frames that may be queued for one connection; beyond it the connection is reset. One frame is always taken. It is
     /// the budget for droppable frames of a slow peer, too, unless the session sets one. 64 KiB by default.
     pub max_queued: usize,
-    /// A peer is blocked while it has not taken all bytes that were written to it. It is slow once it has been blocked for this long. For a
-    /// slow peer the session's budget of droppable frames counts; before that, up to 1 MiB of them is queued. 200 ms by default.
+    /// A peer is blocked while the system takes no more bytes for it, because its send buffer is full. It is slow once it has been blocked for
+    /// this long. For a slow peer the session's budget of droppable frames counts; before that, up to 1 MiB of them is queued. 200 ms by default.
     pub slow_after: Duration,
     /// Bytes queued for all connections. A frame that is queued for many counts once. What TLS holds for a peer that takes nothing counts
     /// 16 KiB. 128 MiB by default.
@@ -63,10 +63,10 @@ pub struct HubSettings {
     /// is no room waits until all of it fits.
     ///
     /// Among sources that wait (IPv6: among /48s, and in one among /64s) the one that has held least lately is next, in bytes times seconds,
-    /// ended frames included. What was held counts half every two minutes. The first six seconds of a frame of the size that the source
-    /// waits for do not count (1.5 s of a small one, 3 s of a medium one).
+    /// ended frames included. What was held counts half every two minutes. Of each frame the first 6 s do not count (1.5 s of a small
+    /// one, 3 s of a medium one).
     ///
-    /// While a frame waits, connections that hold memory of its class are closed:
+    /// While a frame waits, connections that hold memory of its class end:
     ///
     /// - those that are silent for the time above;
     /// - those that send less than 256 KiB/s, and less than half the rate of the frame that waits;
@@ -83,8 +83,8 @@ pub struct HubSettings {
     /// - how long sent bytes may stay unacknowledged, by TCP (on Linux only) or on QUIC's stream;
     /// - how long a peer may take nothing of what is queued for it. A peer that takes 8 kB/s is not closed.
     ///
-    /// A peer that has vanished is gone after `keepalive` and this together: 28 s with the defaults. The reason is that bytes which are sent just
-    /// before `keepalive` gives up start this time anew. A peer that was slow before it vanished is gone after 30 s.
+    /// A peer that has vanished is gone after `keepalive` and this together: 28 s with the defaults. Bytes that are sent just before
+    /// `keepalive` gives up restart `unacknowledged`. A peer that was slow before it vanished is gone after 30 s.
     pub unacknowledged: Option<Duration>,
     /// The system's send buffer per connection, in bytes: how much stale audio a slow listener can have before the
     /// budget takes effect; `None` for the system's own size. On QUIC, what has been sent and has not arrived; `None` for 64 KiB. 64 KiB by

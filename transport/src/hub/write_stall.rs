@@ -73,8 +73,8 @@ impl WriteStall {
         self.extended_at.is_some()
     }
 
-    /// Whether the peer is blocked: bytes are queued, and it does not take all of them.
-    pub(super) const fn is_blocked(&self) -> bool {
+    /// Whether the peer is stalled: bytes wait for it, and it has not taken all of them.
+    pub(super) const fn is_stalled(&self) -> bool {
         self.untaken_since.is_some()
     }
 

@@ -81,7 +81,7 @@ fn f_43_what_the_transport_says_to_a_client_that_never_reads_is_bounded() {
     }
     assert!((100..10_000).contains(&taken) && hub.queued() < 256 * 1024, "{taken} taken");
     assert_eq!(hub.peers.take_overflowed(), [peer]);
-    hub.peers.reset(&hub.common, peer);
+    hub.peers.remove_and_reset(&hub.common, peer);
     assert_eq!((hub.queued(), hub.common.quotas.all()), (0, 0));
 }
 
@@ -184,7 +184,7 @@ fn f_46_a_client_is_not_closed_for_what_others_hold_when_the_transport_tells_it_
     let (mut hub, opened) = crowded(400_000, &[vec![7; 100_000], vec![8; 400_000]]);
     hub.peers.send_control(&hub.common, opened[0].0, Control::Gone([7; 16]));
     assert_eq!(hub.peers.take_overflowed(), [opened[1].0]);
-    hub.peers.reset(&hub.common, opened[1].0);
+    hub.peers.remove_and_reset(&hub.common, opened[1].0);
     assert!(hub.peers.contains(opened[0].0) && !hub.peers.contains(opened[1].0));
     assert!(hub.queued() < 150_000);
 }

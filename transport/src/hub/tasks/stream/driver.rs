@@ -97,10 +97,10 @@ impl<S: Session> StreamDriver<S> {
     pub(super) fn failed(&self, error: &io::Error) {
         tracing::trace!(%error, "the connection failed");
         if error.kind() == io::ErrorKind::TimedOut {
-            let blocked = self.conn.lock().stall.as_ref().is_some_and(|stall| stall.is_blocked());
+            let stalled = self.conn.lock().stall.as_ref().is_some_and(|stall| stall.is_stalled());
             let counters = &self.shared.common.counters;
-            if blocked { &counters.too_slow } else { &counters.broken }.count();
-            let what = if blocked { "takes nothing of what waits for it" } else { "answers nothing" };
+            if stalled { &counters.too_slow } else { &counters.broken }.count();
+            let what = if stalled { "takes nothing of what waits for it" } else { "answers nothing" };
             tracing::debug!(from = %self.from, "closed: the peer {what}");
         }
     }
