@@ -124,8 +124,14 @@ fn compare() -> Result<(), String> {
         println!("skipped: the table is for {:?}, and this is {here:?}", table.machine);
         return Ok(());
     }
-    let mut above = Vec::new();
-    for (name, count) in count()? {
+    let counts = count()?;
+    let mut above: Vec<String> = table
+        .instructions
+        .keys()
+        .filter(|name| !counts.contains_key(*name))
+        .map(|name| format!("{name}: in the table, and no operation"))
+        .collect();
+    for (name, count) in counts {
         let Some(&expected) = table.instructions.get(&name) else {
             above.push(format!("{name}: not in the table"));
             continue;
