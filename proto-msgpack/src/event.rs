@@ -375,6 +375,18 @@ pub enum ServerEvent<'a> {
         /// The group.
         group_name: Text<'a>,
     },
+    /// A user who is watched, or who takes part in the call of a group that is watched, speaks: see
+    /// [`Moderation::watch`](voxwire_core::Moderation::watch).
+    Voice {
+        /// The client.
+        peer: PeerId,
+        /// Who speaks.
+        username: Text<'a>,
+        /// To which group.
+        group_name: Text<'a>,
+        /// The audio, mono at [`SAMPLE_RATE`](crate::SAMPLE_RATE).
+        samples: Samples<'a>,
+    },
     /// A user has left the call, and is still connected.
     CallLeft {
         /// The client.

@@ -53,6 +53,7 @@ pub struct Server {
     hearing: Hearing,
     /// What is not handed on of users, by what they are known by.
     muted: BTreeMap<Box<[u8]>, Mute>,
+    watched: moderation::Watches,
     /// Connections that take part in a call.
     in_calls: usize,
     /// Log-ins whose connections are lost, for a while.
@@ -158,6 +159,7 @@ impl Server {
             groups: Groups::new(settings.lenient),
             hearing: Hearing::new(),
             muted: BTreeMap::new(),
+            watched: moderation::Watches::default(),
             in_calls: 0,
             lost_logins: LostLogins::new(max),
             asked: BTreeMap::new(),
@@ -250,7 +252,7 @@ impl Server {
             if let Some(until) = state.rate_use.voice.charge(now, self.settings.voice, 1) {
                 self.outbox.pause(peer, until);
             }
-            return self.call_data(now, peer, username, token, group_name, samples).map(|()| None);
+            return self.call_data(now, peer, username, token, group_name, samples);
         }
         if state.in_work.is_some() {
             return Err(Violation::InWork);

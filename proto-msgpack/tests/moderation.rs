@@ -4,7 +4,7 @@
 mod harness;
 
 use harness::{Harness, recording, send, whisper};
-use voxwire_core::{Moderation as _, Mute, PeerId};
+use voxwire_core::{Moderation as _, Mute, PeerId, Watched};
 use voxwire_msgpack::{ClientCommand, MAX_MUTED, Refusal, Resource, Server};
 
 fn decide<R>(hall: &mut Harness, f: impl FnOnce(&mut Server) -> R) -> R {
@@ -72,6 +72,46 @@ fn c_30_a_group_is_told_something_by_the_server() {
     let ann = peer(&mut hall, "ann");
     hall.office(|server, _, now| server.kick(now, ann, "")).unwrap();
     assert_eq!(decide(&mut hall, |server| server.members().count()), 1);
+}
+
+/// C-46: live audio of a group that is watched is told, and of a user who is.
+#[test]
+fn c_46_live_audio_that_is_watched_is_told() {
+    let mut hall = Harness::safe();
+    let (ann, bob) = hall.call_of_two();
+    let told = |hall: &mut Harness, watched, on| {
+        decide(hall, |server| server.watch(watched, on)).unwrap();
+        hall.ask(ann, say());
+        hall.heard(bob);
+        let events = hall.office(|_, office, _| office.log.take());
+        events.iter().filter(|event| event.starts_with("Voice")).count()
+    };
+    assert_eq!(told(&mut hall, Watched::Room("other"), true), 0);
+    assert_eq!(told(&mut hall, Watched::Room("room"), true), 1);
+    assert_eq!(told(&mut hall, Watched::Room("room"), false), 0);
+    assert_eq!(told(&mut hall, Watched::Name("bob"), true), 0);
+    assert_eq!(told(&mut hall, Watched::Name("ann"), true), 1);
+    assert_eq!(told(&mut hall, Watched::Name("ann"), false), 0);
+    assert!(decide(&mut hall, |server| server.watch(Watched::Room("a\nb"), true)).is_err());
+}
+
+/// C-46: one connection is told something, as a text of a group or as a whisper.
+#[test]
+fn c_46_one_user_is_told_something_by_the_server() {
+    let mut hall = Harness::safe();
+    let (ann, bob) = hall.call_of_two();
+    let (_ann, _bob) = (hall.heard(ann), hall.heard(bob));
+    let peer = peer(&mut hall, "ann");
+    for (room, told) in [
+        (Some("room"), r#"MsgGroup { group_name: "room", sender: "server", content: "recorded" }"#),
+        (None, r#"Whisper { sender: "server", content: "recorded" }"#),
+    ] {
+        hall.office(|server, _, now| server.tell(now, peer, room, "server", "recorded")).unwrap();
+        hall.wait();
+        assert_eq!((hall.heard(ann), hall.heard(bob)), (vec![told.into()], vec![]));
+    }
+    let as_user = hall.office(|server, _, now| server.tell(now, peer, None, "bob", "recorded"));
+    assert!(matches!(as_user, Err(Refusal::Unexpected { .. })));
 }
 
 /// C-30: recordings are voice.

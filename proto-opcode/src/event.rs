@@ -277,6 +277,13 @@ pub enum ServerEvent<'a> {
         /// Who was called.
         callee: PeerId,
     },
+    /// Voice in a relayed call of a client that is watched: see [`Moderation::watch`](voxwire_core::Moderation::watch).
+    Voice {
+        /// The connection that carries it: [`Server::parties_of`](crate::Server::parties_of) tells whose it is.
+        leg: PeerId,
+        /// One packet, as it came.
+        data: &'a [u8],
+    },
     /// A relayed call is over, or will not come up any more.
     Ended {
         /// Who called.
@@ -366,6 +373,7 @@ impl fmt::Debug for ServerEvent<'_> {
             }
             Self::Refused { caller, callee } => write!(f, "Refused({caller} -> {callee})"),
             Self::Established { caller, callee } => write!(f, "Established({caller} -> {callee})"),
+            Self::Voice { leg, data } => write!(f, "Voice({leg}, {} bytes)", data.len()),
             Self::Ended { caller, callee, missing, lasted, packets, .. } => {
                 write!(f, "Ended({caller} -> {callee}, {missing:?}, {lasted:?}, {packets} packets)")
             }

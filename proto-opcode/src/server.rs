@@ -104,6 +104,8 @@ struct Client {
     control: Bucket,
     /// Its voice is not carried.
     muted: bool,
+    /// Its calls are told.
+    watched: bool,
     /// Of its source's attempts.
     part: Part,
     rings: FairRate,
@@ -188,7 +190,7 @@ impl Server {
         packet: Packet<'a>,
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
         let client = match self.peers.get_mut(peer) {
-            Some(Peer::Leg(_)) => return self.carry(now, peer, raw, packet).map(|()| None),
+            Some(Peer::Leg(_)) => return self.carry(now, peer, raw, packet),
             Some(Peer::Client(client)) => client,
             None => return Err(Violation::UnknownPeer),
         };
@@ -259,6 +261,7 @@ impl Server {
             called: VecDeque::new(),
             control: Bucket::default(),
             muted: false,
+            watched: false,
             part: Part::default(),
             rings: FairRate::default(),
         };

@@ -4,7 +4,7 @@
 mod harness;
 
 use harness::{CLOSED, Harness, peer, request};
-use voxwire_core::{DialId, Input, ListenId, Moderation as _, Mute, Session as _, Via};
+use voxwire_core::{DialId, Input, ListenId, Moderation as _, Mute, Session as _, Via, Watched};
 use voxwire_opcode::{Packet, Refusal, RelayAddress, ServerCommand, ServerSettings};
 
 const MUTED: Mute = Mute { voice: true, text: false };
@@ -53,6 +53,34 @@ fn c_30_voice_of_a_muted_client_is_not_carried() {
     hall.input(Input::Closed { peer: peer(0) }).unwrap();
     hall.server.close_hearing(false);
     assert_eq!(heard(&mut hall), (0, 1));
+}
+
+/// C-46: voice of a call is told while a party is watched, both ways, also when that one has logged out.
+#[test]
+fn c_46_voice_in_calls_of_a_watched_client_is_told() {
+    let mut hall = carried();
+    let told = |hall: &mut Harness| {
+        [30, 21].map(|leg| hall.send(leg, &Packet::VoiceData(b"voice")).unwrap().is_some())
+    };
+    assert_eq!(told(&mut hall), [false; 2]);
+    hall.server.watch(Watched::Name("bob"), true).unwrap();
+    assert_eq!(told(&mut hall), [true; 2]);
+    assert_eq!(hall.server.parties_of(peer(30)), Some([&b"alice"[..], b"bob"]));
+    assert_eq!(hall.server.parties_of(peer(21)), Some([&b"bob"[..], b"alice"]));
+    assert_eq!(hall.server.parties_of(peer(0)), None);
+    hall.server.watch(Watched::Name("bob"), false).unwrap();
+    assert_eq!(told(&mut hall), [false; 2]);
+    hall.server.watch(Watched::Name("alice"), true).unwrap();
+    hall.server.mute(peer(1), MUTED).unwrap();
+    assert_eq!(told(&mut hall), [true, false]);
+    hall.input(Input::Closed { peer: peer(0) }).unwrap();
+    hall.server.mute(peer(1), Mute::NOTHING).unwrap();
+    assert_eq!(told(&mut hall), [true; 2]);
+    assert_eq!(hall.server.watch(Watched::Name("alice"), false), Err(Refusal::UnknownPeer));
+    assert!(matches!(hall.server.watch(Watched::Room("x"), true), Err(Refusal::Unsupported(_))));
+    let mut straight = Harness::new(ServerSettings::DEFAULT);
+    straight.join(0, "alice");
+    assert!(matches!(straight.server.watch(Watched::Name("alice"), true), Err(Refusal::Unsupported(_))));
 }
 
 /// C-30: who is kicked has no call any more.

@@ -256,6 +256,19 @@ pub enum ServerEvent<'a> {
         /// The audio agreed on.
         parameters: Parameters,
     },
+    /// Audio in a call of a client that is watched: see [`Moderation::watch`](voxwire_core::Moderation::watch).
+    Voice {
+        /// Who speaks.
+        peer: PeerId,
+        /// To whom.
+        to: PeerId,
+        /// The audio agreed on.
+        parameters: Parameters,
+        /// The order of the samples' bytes, as their sender has declared it; otherwise that of its heads.
+        order: ByteOrder,
+        /// The samples.
+        data: &'a [u8],
+    },
     /// A call is over; both clients are still here.
     Ended(Ended),
     /// A client is gone: it left, or the session closed its connection (then this comes with the next time-out, which is
@@ -428,6 +441,7 @@ impl fmt::Debug for ServerEvent<'_> {
             Self::Established { caller, callee, parameters } => {
                 write!(f, "Established({caller} -> {callee}, {parameters})")
             }
+            Self::Voice { peer, to, data, .. } => write!(f, "Voice({peer} -> {to}, {} bytes)", data.len()),
             Self::Ended(ended) => write!(f, "{ended:?}"),
             Self::Gone { peer, name, ended } => write!(f, "Gone({peer}, {name:?}, {ended:?})"),
         }

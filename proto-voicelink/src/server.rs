@@ -106,6 +106,8 @@ struct Peer {
     voice: Bucket,
     /// Its audio is not handed on.
     muted: bool,
+    /// Its calls are told.
+    watched: bool,
     /// Of its source's attempts.
     part: Part,
     /// Calls put through to it.
@@ -233,8 +235,7 @@ impl Server {
         packet: Packet<'a>,
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
         if let Packet::Data(data) = packet {
-            self.relay(now, peer, raw, data)?;
-            return Ok(None);
+            return self.relay(now, peer, raw, data);
         }
         let Some(state) = self.peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
         if let Some(until) = state.control.charge(now, self.settings.control, 1) {
@@ -365,6 +366,7 @@ impl Server {
             control: Bucket::default(),
             voice: Bucket::default(),
             muted: false,
+            watched: false,
             part: Part::default(),
             rings: FairRate::default(),
             ringing: Shares::new(),

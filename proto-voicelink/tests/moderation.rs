@@ -4,7 +4,7 @@
 mod harness;
 
 use harness::Harness;
-use voxwire_core::{Moderation as _, Mute, PeerId};
+use voxwire_core::{Moderation as _, Mute, PeerId, Watched};
 use voxwire_voicelink::{Refusal, Server, SessionState};
 
 fn decide<R>(hall: &mut Harness, f: impl FnOnce(&mut Server) -> R) -> R {
@@ -55,6 +55,32 @@ fn c_30_a_listener_hears_whom_its_set_names() {
     hall.settle();
     assert_eq!(hall.heard(bob), b"again");
     assert!(decide(&mut hall, |server| server.members().any(|member| member.hearing_set)));
+}
+
+/// C-46: audio of a call is told while a party is watched, both ways.
+#[test]
+fn c_46_audio_in_calls_of_a_watched_client_is_told() {
+    let mut hall = Harness::new();
+    let (alice, bob) = (hall.phone("alice"), hall.phone("bob"));
+    hall.talk(alice, bob, "bob");
+    let told = |hall: &mut Harness| {
+        hall.sim.with(hall.server, |_, log, _| log.take());
+        hall.say(alice, b"to bob");
+        hall.say(bob, b"to alice");
+        hall.settle();
+        let events = hall.sim.with(hall.server, |_, log, _| log.take());
+        events.iter().filter(|event| event.starts_with("Voice")).count()
+    };
+    assert_eq!(told(&mut hall), 0);
+    decide(&mut hall, |server| server.watch(Watched::Name("alice"), true)).unwrap();
+    assert_eq!(told(&mut hall), 2);
+    decide(&mut hall, |server| server.watch(Watched::Name("alice"), false)).unwrap();
+    decide(&mut hall, |server| server.watch(Watched::Name("bob"), true)).unwrap();
+    assert_eq!(told(&mut hall), 2);
+    let room = decide(&mut hall, |server| server.watch(Watched::Room("x"), true));
+    assert!(matches!(room, Err(Refusal::Unsupported(_))));
+    let unknown = decide(&mut hall, |server| server.watch(Watched::Name("zoe"), true));
+    assert_eq!(unknown, Err(Refusal::UnknownPeer));
 }
 
 /// C-30: who is kicked is told why, and its call ends.

@@ -100,15 +100,15 @@ impl Server {
 
     /// Hands live audio on to all others in the call. What no user may hear is dropped without a word: updates are never
     /// answered.
-    pub(super) fn call_data(
+    pub(super) fn call_data<'a>(
         &mut self,
         now: Instant,
         peer: PeerId,
-        username: Text<'_>,
+        username: Text<'a>,
         token: Secret<'_>,
-        group_name: Text<'_>,
-        samples: Samples<'_>,
-    ) -> Result<(), Violation> {
+        group_name: Text<'a>,
+        samples: Samples<'a>,
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
         let authorized = self.authorize(now, peer, username, token).is_ok();
         let group = self.groups.get(group_name.0).filter(|_| authorized);
         let known_by = self.groups.key(group_name.0);
@@ -124,11 +124,11 @@ impl Server {
         let user = self.users.get(username.0).map(|user| user.number);
         let (Some(group), Some(user)) = (group.filter(|group| may_talk(&group.members)), user) else {
             self.stats.stray = self.stats.stray.saturating_add(1);
-            return Ok(());
+            return Ok(None);
         };
         if self.is_muted(username).voice {
             self.stats.muted = self.stats.muted.saturating_add(1);
-            return Ok(());
+            return Ok(None);
         }
         let hearing = &self.hearing;
         let hears = |party: PeerId| hearing.hears(party, peer);
@@ -141,12 +141,13 @@ impl Server {
         match self.outbox.send(others, Lane::Droppable, &update, &self.wire) {
             Ok(_) => {
                 self.stats.packets = self.stats.packets.saturating_add(1);
-                Ok(())
+                let watched = self.is_watched(username, group_name);
+                Ok(watched.then_some(ServerEvent::Voice { peer, username, group_name, samples }))
             }
             Err(EncodeError::NoRoom { needed, available }) => {
                 Err(Violation::OutboxFull(voxwire_core::Full { needed, available }))
             }
-            Err(_) => Ok(()),
+            Err(_) => Ok(None),
         }
     }
 }

@@ -2,9 +2,16 @@
 
 use super::Server;
 use crate::{Code, MAX_MUTED, Refusal, Resource, ServerEvent, ServerMessage, Text};
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeSet, vec::Vec};
 use core::net::SocketAddr;
-use voxwire_core::{Ability, Instant, Lane, Member, MemberChange, Moderation, Mute, PeerId};
+use voxwire_core::{Ability, Instant, Lane, Member, MemberChange, Moderation, Mute, PeerId, Watched};
+
+/// What is told of live audio, by what groups and users are known by.
+#[derive(Debug, Default)]
+pub(super) struct Watches {
+    groups: BTreeSet<Box<[u8]>>,
+    users: BTreeSet<Box<[u8]>>,
+}
 
 impl Moderation for Server {
     fn lacks(&self, ability: Ability) -> Option<&'static str> {
@@ -12,7 +19,6 @@ impl Moderation for Server {
             Ability::Leave | Ability::Enter => Some(
                 "msgpack's users choose the groups and calls that they are in: the protocol has no word that moves one",
             ),
-            Ability::Record => Some("the server records Dissonance alone"),
             _ => None,
         }
     }
@@ -109,23 +115,60 @@ impl Moderation for Server {
     /// [`Refusal::Encode`] for a text that is too long, or if the outbox is full.
     fn say(&mut self, _now: Instant, room: &str, sender: &str, text: &str) -> Result<usize, Refusal> {
         let (group_name, sender, content) = (Text::from(room), Text::from(sender), text.into());
-        if let Some(error) = self.wrong_with(sender) {
-            return Err(Refusal::InvalidName(error));
-        }
-        let command = "send a text";
-        let state = "there is no such group";
-        let group = self.groups.get(group_name.0).ok_or(Refusal::Unexpected { state, command })?;
-        let key = self.key(sender);
-        if group.members.contains(&*key) || self.members().any(|it| it.name == Some(&*key)) {
-            return Err(Refusal::Unexpected { state: "a user has the sender's name", command });
-        }
-        let members = group.members.iter().filter_map(|member| self.users.get(member));
+        self.check_sender(sender, Some(group_name))?;
+        let members = self.groups.get(group_name.0).map(|group| group.members.iter());
+        let members = members.into_iter().flatten().filter_map(|member| self.users.get(member));
         let mut copies: usize = 0;
         let online = members.flat_map(|user| user.connections.iter().copied());
         let online = online.inspect(|_| copies = copies.saturating_add(1));
         let update = ServerMessage::MsgGroup { group_name, sender, content };
         self.outbox.send(online, Lane::Reliable, &update, &self.wire)?;
         Ok(copies)
+    }
+
+    /// The same to one connection, as a text of a group; without one as a whisper.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownPeer`] if no user is logged in there, and those of [`say`](Self::say).
+    fn tell(
+        &mut self,
+        _now: Instant,
+        peer: PeerId,
+        room: Option<&str>,
+        sender: &str,
+        text: &str,
+    ) -> Result<(), Refusal> {
+        self.name(peer).ok_or(Refusal::UnknownPeer)?;
+        let (sender, content) = (Text::from(sender), text.into());
+        self.check_sender(sender, room.map(Text::from))?;
+        let update = match room {
+            Some(room) => ServerMessage::MsgGroup { group_name: room.into(), sender, content },
+            None => ServerMessage::Whisper { sender, content },
+        };
+        self.outbox.send([peer], Lane::Reliable, &update, &self.wire)?;
+        Ok(())
+    }
+
+    /// Raises [`ServerEvent::Voice`] for the audio of a group's calls, or of a user. Neither need be there.
+    ///
+    /// # Errors
+    /// [`Refusal::InvalidName`]
+    fn watch(&mut self, watched: Watched<'_>, on: bool) -> Result<(), Refusal> {
+        let (Watched::Room(name) | Watched::Name(name)) = watched;
+        if let Some(error) = self.wrong_with(name.into()) {
+            return Err(Refusal::InvalidName(error));
+        }
+        let key = Box::<[u8]>::from(&*self.key(name.into()));
+        let set = match watched {
+            Watched::Room(_) => &mut self.watched.groups,
+            Watched::Name(_) => &mut self.watched.users,
+        };
+        if on {
+            set.insert(key);
+        } else {
+            set.remove(&key);
+        }
+        Ok(())
     }
 }
 
@@ -147,6 +190,32 @@ impl Server {
     /// The users who are muted: what each is [known by](Self::key), and what of it is not handed on.
     pub fn muted(&self) -> impl Iterator<Item = (&[u8], Mute)> {
         self.muted.iter().map(|(username, mute)| (&**username, *mute))
+    }
+
+    /// Whether a text may come from a name that no user has, for a group.
+    fn check_sender(&self, sender: Text<'_>, group_name: Option<Text<'_>>) -> Result<(), Refusal> {
+        if let Some(error) = self.wrong_with(sender) {
+            return Err(Refusal::InvalidName(error));
+        }
+        let command = "send a text";
+        let state = "there is no such group";
+        let group = match group_name {
+            Some(name) => Some(self.groups.get(name.0).ok_or(Refusal::Unexpected { state, command })?),
+            None => None,
+        };
+        let key = self.key(sender);
+        let is_member = group.is_some_and(|group| group.members.contains(&*key));
+        if is_member || self.members().any(|it| it.name == Some(&*key)) {
+            return Err(Refusal::Unexpected { state: "a user has the sender's name", command });
+        }
+        Ok(())
+    }
+
+    /// Whether what a user says to a group is told. Names are as they were sent.
+    pub(super) fn is_watched(&self, username: Text<'_>, group_name: Text<'_>) -> bool {
+        let Watches { groups, users } = &self.watched;
+        (!groups.is_empty() && groups.contains(&*self.key(group_name)))
+            || (!users.is_empty() && users.contains(&*self.key(username)))
     }
 
     fn decide(&mut self, username: Box<[u8]>, mute: Mute) -> Result<(), Refusal> {

@@ -4,18 +4,20 @@ use super::{Peer, Server};
 use crate::{Refusal, ServerEvent};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use voxwire_core::{Ability, Instant, Member, MemberChange, Moderation, Mute, PeerId};
+use voxwire_core::{Ability, Instant, Member, MemberChange, Moderation, Mute, PeerId, Unsupported, Watched};
+
+const NO_ROOMS: Unsupported =
+    Unsupported { ability: Ability::Record, why: "opcode has no rooms: say whose calls, by name" };
 
 impl Moderation for Server {
     fn lacks(&self, ability: Ability) -> Option<&'static str> {
         match ability {
             Ability::MuteText | Ability::Say => Some("opcode has no text"),
             Ability::Leave | Ability::Enter => Some("opcode has no rooms"),
-            Ability::MuteVoice | Ability::Hearing if self.settings.relay.is_none() => Some(
+            Ability::MuteVoice | Ability::Hearing | Ability::Record if self.settings.relay.is_none() => Some(
                 "opcode's calls go straight between clients: set `relay`, so that the server carries them",
             ),
-            Ability::Record => Some("the server records Dissonance alone"),
-            Ability::MuteVoice | Ability::Hearing | Ability::Names => None,
+            Ability::MuteVoice | Ability::Hearing | Ability::Names | Ability::Record => None,
         }
     }
 
@@ -100,6 +102,23 @@ impl Moderation for Server {
         }
         self.hearing.set(listener, speakers);
         self.silence_calls_of(listener);
+        Ok(())
+    }
+
+    /// Raises [`ServerEvent::Voice`] for the calls of a client that the server carries, both sides of them. Ends with the connection; in a call
+    /// that is up when its parties have logged out it holds to the end of the call.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownPeer`] if no client has the name; [`Refusal::Unsupported`] for a room, and where calls go straight between clients.
+    fn watch(&mut self, watched: Watched<'_>, on: bool) -> Result<(), Refusal> {
+        let name = match watched {
+            Watched::Name(name) => name,
+            Watched::Room(_) => return Err(NO_ROOMS.into()),
+        };
+        self.check_ability(Ability::Record)?;
+        let peer = self.find(name.as_bytes()).ok_or(Refusal::UnknownPeer)?;
+        self.client_mut(peer).ok_or(Refusal::UnknownPeer)?.watched = on;
+        self.silence_calls_of(peer);
         Ok(())
     }
 

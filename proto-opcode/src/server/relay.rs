@@ -53,6 +53,8 @@ pub(super) struct Leg {
     /// Its voice is not carried: it is muted, or the other side does not hear it.
     muted: bool,
     unheard: bool,
+    /// It is told.
+    watched: bool,
     voice: Bucket,
 }
 
@@ -303,7 +305,15 @@ impl Server {
 
     fn add_leg(&mut self, now: Instant, peer: PeerId, id: u32, side: Role) {
         let Some(relay) = self.relays.relays.get_mut(&id) else { return };
-        let leg = Leg { relay: id, side, to: None, muted: false, unheard: false, voice: Bucket::default() };
+        let leg = Leg {
+            relay: id,
+            side,
+            to: None,
+            muted: false,
+            unheard: false,
+            watched: false,
+            voice: Bucket::default(),
+        };
         if !self.peers.add(now, peer, None, Peer::Leg(leg)) {
             // Beyond all slots; the call ends when its time is over.
             self.outbox.close(peer);
@@ -337,10 +347,17 @@ impl Server {
         Some(ServerEvent::Established { caller: parties.0, callee: parties.1 })
     }
 
-    /// Says of each side of a call whether its voice is carried. Of a party that has logged out nothing is known any more: what was said
+    /// Says of each side of a call whether its voice is carried, and whether it is told. Of a party that has logged out nothing is known any more: what was said
     /// before stays.
     fn silence(&mut self, id: u32) {
         let Some(relay) = self.relays.relays.get(&id) else { return };
+        let parties = relay.parties.map(|party| self.client(party).map(|client| client.watched));
+        let watched = parties.contains(&Some(true));
+        for leg in relay.legs.into_iter().flatten() {
+            if let Some(Peer::Leg(leg)) = self.peers.get_mut(leg) {
+                leg.watched = watched || (leg.watched && parties.contains(&None));
+            }
+        }
         for side in SIDES {
             let (speaker, listener) = (relay.party(side), relay.party(other(side)));
             let Some(muted) = self.client(speaker).map(|client| client.muted) else { continue };
@@ -377,13 +394,13 @@ impl Server {
 
     /// Hands a packet on to the other side of a call.
     #[inline]
-    pub(super) fn carry(
+    pub(super) fn carry<'a>(
         &mut self,
         now: Instant,
         peer: PeerId,
         raw: &[u8],
-        packet: Packet<'_>,
-    ) -> Result<(), Violation> {
+        packet: Packet<'a>,
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
         let Some(Peer::Leg(leg)) = self.peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
         let lane = match packet {
             Packet::VoiceData(_) => Lane::Droppable,
@@ -402,6 +419,7 @@ impl Server {
             });
         };
         let pause = leg.voice.charge(now, self.settings.voice, 1);
+        let watched = leg.watched;
         let (relay, silenced) = (leg.relay, (leg.muted || leg.unheard) && lane == Lane::Droppable);
         if silenced {
             self.stats.muted = self.stats.muted.saturating_add(1);
@@ -417,8 +435,16 @@ impl Server {
             }
             self.stats.packets = self.stats.packets.saturating_add(1);
             self.stats.bytes = self.stats.bytes.saturating_add(data.len() as u64);
+            return Ok(watched.then_some(ServerEvent::Voice { leg: peer, data }));
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// Who speaks on a connection that carries a call, and who is on its other side: also where either has logged out.
+    pub fn parties_of(&self, leg: PeerId) -> Option<[&[u8]; 2]> {
+        let Some(Peer::Leg(Leg { relay, side, .. })) = self.peers.get(leg) else { return None };
+        let [caller, callee] = &self.relays.relays.get(relay)?.names;
+        Some(if *side == Role::Caller { [caller, callee] } else { [callee, caller] })
     }
 
     /// One side's connection is gone: that is how calls end.

@@ -51,19 +51,19 @@ impl Call {
 impl Server {
     /// Relays audio to the other side of the sender's call.
     #[inline]
-    pub(super) fn relay(
+    pub(super) fn relay<'a>(
         &mut self,
         now: Instant,
         peer: PeerId,
         raw: &[u8],
-        data: &[u8],
-    ) -> Result<(), Violation> {
+        data: &'a [u8],
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
         let Some(state) = self.peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
         let pause = state.voice.charge(now, self.settings.voice, 1);
         let state = &*state;
         let call =
             state.call().and_then(|caller| self.calls.get_mut(caller)).filter(|call| call.up.is_some());
-        let Some(call) = call else { return self.stray(now, peer, data.len()) };
+        let Some(call) = call else { return self.stray(now, peer, data.len()).map(|()| None) };
         let to = call.other(peer);
         if state.muted || !self.hearing.hears(to, peer) {
             call.last_data = now;
@@ -71,9 +71,10 @@ impl Server {
             if let Some(until) = pause {
                 self.outbox.pause(peer, until);
             }
-            return Ok(());
+            return Ok(None);
         }
-        let from = state.order;
+        let (from, watched) = (state.order, state.watched);
+        let samples = state.samples.or(from).unwrap_or_default();
         let order = self.peers.get(to).and_then(Peer::order).unwrap_or_default();
         let frame = if from == Some(order) {
             self.outbox.forward([to], Lane::Droppable, raw)?
@@ -95,7 +96,9 @@ impl Server {
         call.bytes = call.bytes.saturating_add(data.len() as u64);
         self.stats.packets = self.stats.packets.saturating_add(1);
         self.stats.bytes = self.stats.bytes.saturating_add(data.len() as u64);
-        Ok(())
+        let parameters = call.parameters;
+        let watched = watched || self.peers.get(to).is_some_and(|other| other.watched);
+        Ok(watched.then_some(ServerEvent::Voice { peer, to, parameters, order: samples, data }))
     }
 
     /// Data without a call: dropped and counted, large packets as several. A flood of it closes the connection.

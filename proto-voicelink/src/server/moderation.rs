@@ -4,15 +4,17 @@ use super::Server;
 use crate::{Refusal, ServerEvent};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use voxwire_core::{Ability, Instant, Member, MemberChange, Moderation, Mute, PeerId};
+use voxwire_core::{Ability, Instant, Member, MemberChange, Moderation, Mute, PeerId, Unsupported, Watched};
+
+const NO_ROOMS: Unsupported =
+    Unsupported { ability: Ability::Record, why: "voicelink has no rooms: say whose calls, by name" };
 
 impl Moderation for Server {
     fn lacks(&self, ability: Ability) -> Option<&'static str> {
         match ability {
             Ability::MuteText | Ability::Say => Some("voicelink has no text"),
             Ability::Leave | Ability::Enter => Some("voicelink has no rooms"),
-            Ability::Record => Some("the server records Dissonance alone"),
-            Ability::MuteVoice | Ability::Hearing | Ability::Names => None,
+            Ability::MuteVoice | Ability::Hearing | Ability::Names | Ability::Record => None,
         }
     }
 
@@ -80,6 +82,20 @@ impl Moderation for Server {
     fn set_hearing(&mut self, listener: PeerId, speakers: Option<&[PeerId]>) -> Result<(), Refusal> {
         self.peers.get(listener).ok_or(Refusal::UnknownPeer)?;
         self.hearing.set(listener, speakers);
+        Ok(())
+    }
+
+    /// Raises [`ServerEvent::Voice`] for the calls of a client, both sides of them. Ends with the connection.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownPeer`] if no client has the name; [`Refusal::Unsupported`] for a room.
+    fn watch(&mut self, watched: Watched<'_>, on: bool) -> Result<(), Refusal> {
+        let name = match watched {
+            Watched::Name(name) => name,
+            Watched::Room(_) => return Err(NO_ROOMS.into()),
+        };
+        let peer = self.find(name).and_then(|peer| self.peers.get_mut(peer));
+        peer.ok_or(Refusal::UnknownPeer)?.watched = on;
         Ok(())
     }
 
