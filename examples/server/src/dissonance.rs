@@ -61,7 +61,8 @@ fn start(
     let listeners: io::Result<_> = listeners.into_iter().map(with_token).collect();
     // A newcomer is told of every client at once: some fifty bytes for each.
     let settings = HubSettings { max_queued: 2 * 1024 * 1024, ..hub_settings(config, Protocol::DISSONANCE) };
-    let handler = Controlled::new(Log(refusals.clone(), tap.clone()), Dissonance::NAME, control);
+    let handler =
+        Controlled::new(Log(refusals.clone(), tap.clone()), Dissonance::NAME, control).tapped(tap.clone());
     let service = HubService::spawn(Protocol::DISSONANCE, listeners?, server, handler, settings, figures)?;
     service.moderated(refusals).recorded(tap, record_rooms.into_iter().map(What::Room))
 }
@@ -125,16 +126,14 @@ fn record(tap: &Tap, server: &mut Server, now: Instant, event: &ServerEvent<'_>)
             let said = Said::Opus { packet: voice.frame, channels: 1, sequence: Some(voice.sequence) };
             let is_opus = server.codec(*client) == Some(Codec::OPUS);
             if let Some(name) = server.name(*client).filter(|_| is_opus && !voice.frame.is_empty()) {
-                tap.said(now, name, is_said_to, said);
+                tap.said(now, name, None, is_said_to, said);
             }
         }
-        ServerEvent::Joined { peer, .. } => tap.came(server, now, *peer),
         ServerEvent::Rooms { client, .. } | ServerEvent::Listening { client, .. } => {
             if let Some(peer) = server.peer(*client) {
                 tap.moved(server, now, peer);
             }
         }
-        ServerEvent::Left { peer, .. } => tap.gone(*peer),
         _ => {}
     }
 }

@@ -16,13 +16,14 @@ mod undeleted;
 
 use crate::Error;
 use crate::config::{Config, Profile};
-use crate::control::{Control, Controlled, Moderator};
+use crate::control::{Control, Controlled, Moderator, text};
 use crate::figure::Figure;
 use crate::logging::{Address, EventName, LogViolations, peer_span};
 use crate::names::Who;
 use crate::protocols::{Hosted as _, Protocol};
+use crate::recording::{Pcm, Said, Tap, What};
 use crate::refusals::{Refusals, Rule};
-use crate::service::{Service, for_goodbyes, hub_settings};
+use crate::service::{Service, for_goodbyes, hub_settings, record_always};
 use blake2::{Blake2s256, Digest as _};
 use core::future::Future;
 use core::net::{IpAddr, Ipv4Addr};
@@ -36,9 +37,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use storage::StorageHandle;
 use store::{Quotas, Store};
+use voxwire_audio::{SampleFormat, SampleOrder};
 use voxwire_core::{Clock, Handler, Instant, Limits, Moderation as _, PeerId, Session};
 use voxwire_msgpack::{
-    Code, Server, ServerCommand, ServerEvent, ServerMessage, ServerSettings, ServerStats, Text, Ticket, Wire,
+    Code, SAMPLE_RATE, Server, ServerCommand, ServerEvent, ServerMessage, ServerSettings, ServerStats, Text,
+    Ticket, Wire,
 };
 use voxwire_transport::{Drained, Handle, Histogram, Hub, HubSettings, HubStats, Listener};
 
@@ -46,6 +49,10 @@ use voxwire_transport::{Drained, Handle, Histogram, Hub, HubSettings, HubStats, 
 const ORIGINALS: ([&str; 3], &str) = (["edoren", "pepe", "grillo"], "123");
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Live audio, as it is recorded.
+const PCM: Pcm =
+    Pcm { rate: SAMPLE_RATE, channels: 1, format: SampleFormat::I16, order: SampleOrder::Little };
 
 /// What is as good as never: a century.
 const NEVER: Duration = DAY.saturating_mul(36_525);
@@ -56,6 +63,7 @@ fn start(
     msgpack: &Msgpack,
     listener: Listener,
     control: Option<Arc<Control>>,
+    tap: Arc<Tap>,
 ) -> Result<Hosted, Error> {
     let settings = session_settings(config, msgpack);
     let store = open_store(config, msgpack, &settings)?;
@@ -78,6 +86,7 @@ fn start(
         transactions: Transactions::default(),
         hashes: Histogram::default(),
         control: control.clone(),
+        tap: tap.clone(),
     });
     let storage = StorageHandle::start(store, config, hasher, logins.clone(), shared.clone())?;
     let registrar = Registrar {
@@ -92,11 +101,12 @@ fn start(
         max_queued: 64 << 20,
         ..hub_settings(config, Protocol::MSGPACK)
     };
-    let handler = Controlled::new(registrar, Msgpack::NAME, control);
+    let handler = Controlled::new(registrar, Msgpack::NAME, control).tapped(tap.clone());
     let handler = LogViolations::new(Msgpack::NAME, handler);
     let hub = Hub::spawn(vec![listener], server, handler, hub)?;
     let hosted = Hosted { hub: hub.clone(), storage, shared: shared.clone() };
-    let _ = shared.hub.set(hub);
+    let _ = shared.hub.set(hub.clone());
+    record_always(&hub, &tap, msgpack.record_groups.iter().cloned().map(What::Room))?;
     Ok(hosted)
 }
 
@@ -242,6 +252,8 @@ pub(crate) struct Shared {
     hashes: Histogram,
     /// Told who logs in.
     control: Option<Arc<Control>>,
+    /// Told what is said.
+    tap: Arc<Tap>,
 }
 
 /// What the database takes, and whether it takes anything.
@@ -402,6 +414,7 @@ impl Service for Hosted {
             Figure::violations(violations),
         ];
         own.extend(refusals.figures());
+        own.extend(self.shared.tap.figures());
         Figure::of_hub(&hub, own)
     }
 
@@ -584,8 +597,28 @@ const fn peer_of(event: &ServerEvent<'_>) -> Option<PeerId> {
     }
 }
 
+/// What of an event goes into recordings, and who has to be told of those.
+fn record(tap: &Tap, server: &mut Server, now: Instant, event: &ServerEvent<'_>) {
+    match event {
+        ServerEvent::Voice { username, group_name, samples, .. } => {
+            let is_said_to = |room: &str| server.key(room.into()) == server.key(*group_name);
+            let mut values = Vec::new();
+            samples.append_to(&mut values);
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            let speaker = text(&server.key(*username));
+            tap.said(now, &speaker, None, is_said_to, Said::Pcm { pcm: PCM, bytes: &bytes });
+        }
+        ServerEvent::CallJoined { peer, .. } | ServerEvent::CallLeft { peer } => {
+            tap.moved(server, now, *peer);
+        }
+        ServerEvent::Resumed { peer, .. } => tap.moved(server, now, *peer),
+        _ => {}
+    }
+}
+
 impl Handler<Server> for Registrar {
     fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
+        record(&self.shared.tap, server, now, &event);
         let _peer = peer_of(&event).map(|peer| peer_span(Msgpack::NAME, server.address(peer)).entered());
         let name = |peer: PeerId| Who { name: server.name(peer), address: server.address(peer) }.to_string();
         match event {
@@ -641,6 +674,8 @@ impl Handler<Server> for Registrar {
                 let why = format!("an invalid name: {error}");
                 self.shared.refusals.note(Rule::Name, server.address(peer), &why);
             }
+            // What is said is nobody else's business.
+            ServerEvent::Voice { .. } => {}
             event => tracing::debug!(event = %EventName(&event)),
         }
     }

@@ -4,11 +4,12 @@ mod settings;
 
 use crate::Error;
 use crate::config::{Config, Profile};
-use crate::control::{Control, Controlled};
+use crate::control::{Control, Controlled, text};
 use crate::figure::Figure;
 use crate::logging::{Address, EventName, peer_span, seconds};
 use crate::names::{Who, by_key};
 use crate::protocols::{Hosted as _, Protocol};
+use crate::recording::{Said, Tap, What};
 use crate::refusals::{Refusals, Rule};
 use crate::service::{HubService, hub_settings};
 use core::net::IpAddr;
@@ -28,6 +29,7 @@ fn start(
     opcode: &Opcode,
     listener: Listener,
     control: Option<Arc<Control>>,
+    tap: Arc<Tap>,
 ) -> Result<HubService<Server>, Error> {
     let Opcode { trust_host, ref relay, relay_ports, ref secrets, secrets_only, .. } = *opcode;
     let seed = getrandom::u64().unwrap_or_default();
@@ -56,7 +58,8 @@ fn start(
     };
     let rules = [Rule::Name, Rule::Secret, Rule::SecretsOnly];
     let refusals = Arc::new(Refusals::new(Opcode::NAME, &rules));
-    let policy = AuthPolicy { refusals: refusals.clone(), secrets: by_key(secrets), secrets_only };
+    let policy =
+        AuthPolicy { refusals: refusals.clone(), tap: tap.clone(), secrets: by_key(secrets), secrets_only };
     let hub = HubSettings {
         // Every client's name has to fit, as a newcomer is told them all.
         max_queued: config.connections.saturating_mul(MAX_NAME + 8).saturating_add(256 * 1024),
@@ -65,9 +68,10 @@ fn start(
     };
     let mut server = Server::new(settings, seed);
     server.exempt(&config.proxies);
-    let handler = Controlled::new(policy, Opcode::NAME, control);
+    let handler = Controlled::new(policy, Opcode::NAME, control).tapped(tap.clone());
     let service = HubService::spawn(Protocol::OPCODE, vec![listener], server, handler, hub, figures)?;
-    Ok(service.moderated(refusals))
+    let always = opcode.record_names.iter().cloned().map(What::Name);
+    service.moderated(refusals).recorded(tap, always)
 }
 
 /// What is counted.
@@ -91,6 +95,7 @@ const UNKNOWN_NAME: &str = "unknown name";
 #[derive(Debug)]
 struct AuthPolicy {
     refusals: Arc<Refusals>,
+    tap: Arc<Tap>,
     /// By names in their canonical form.
     secrets: BTreeMap<String, String>,
     secrets_only: bool,
@@ -191,6 +196,11 @@ impl Handler<Server> for AuthPolicy {
             }
             ServerEvent::Established { caller, callee } => {
                 tracing::info!(caller = %name(caller), callee = %name(callee), "call up");
+            }
+            ServerEvent::Voice { leg, data } => {
+                let Some([speaker, other]) = server.parties_of(leg) else { return };
+                let said = Said::Opus { packet: data, channels: 2, sequence: None };
+                self.tap.said(now, &text(speaker), Some(&text(other)), |_| false, said);
             }
             ServerEvent::Ended { caller_name, callee_name, missing, lasted, packets, .. } => {
                 let (caller, callee) = (Text(&caller_name), Text(&callee_name));

@@ -9,6 +9,7 @@ use crate::figure::Figure;
 use crate::logging::{Address, EventName, peer_span, seconds};
 use crate::names::{Who, by_key, quoted};
 use crate::protocols::{Hosted as _, Protocol};
+use crate::recording::{Pcm, Said, Tap, What};
 use crate::refusals::{Refusals, Rule};
 use crate::service::{HubService, hub_settings};
 use core::net::IpAddr;
@@ -16,9 +17,12 @@ pub use settings::{FixedName, Voicelink};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
+use voxwire_audio::{SampleFormat, SampleOrder};
 use voxwire_core::{Handler, Instant, Moderation as _, PeerId, Session, Untrusted, canonical_name};
 use voxwire_transport::Listener;
-use voxwire_voicelink::{Ended, Server, ServerCommand, ServerEvent, ServerSettings, ServerStats};
+use voxwire_voicelink::{
+    ByteOrder, Ended, Format, Parameters, Server, ServerCommand, ServerEvent, ServerSettings, ServerStats,
+};
 
 /// Starts serving on `listener`.
 fn start(
@@ -26,6 +30,7 @@ fn start(
     voicelink: &Voicelink,
     listener: Listener,
     control: Option<Arc<Control>>,
+    tap: Arc<Tap>,
 ) -> Result<HubService<Server>, Error> {
     let Voicelink { answer, idle, idle_call, hide_unknown, forward_callee_name, .. } = *voicelink;
     let seed = getrandom::u64().unwrap_or_default();
@@ -55,15 +60,33 @@ fn start(
     let refusals = Arc::new(Refusals::new(Voicelink::NAME, &rules));
     let policy = AuthPolicy {
         refusals: refusals.clone(),
+        tap: tap.clone(),
         fixed: voicelink.names.keys().map(|address| (*address, Vec::new())).collect(),
         names: voicelink.names.clone(),
         secrets: by_key(&voicelink.secrets),
         secrets_only: voicelink.secrets_only,
     };
-    let handler = Controlled::new(policy, Voicelink::NAME, control);
+    let handler = Controlled::new(policy, Voicelink::NAME, control).tapped(tap.clone());
     let (protocol, hub) = (Protocol::VOICELINK, hub_settings(config, Protocol::VOICELINK));
     let service = HubService::spawn(protocol, vec![listener], server, handler, hub, figures)?;
-    Ok(service.moderated(refusals))
+    let always = voicelink.record_names.iter().cloned().map(What::Name);
+    service.moderated(refusals).recorded(tap, always)
+}
+
+/// Audio, as it is recorded.
+fn pcm(parameters: Parameters, order: ByteOrder) -> Pcm {
+    let format = match parameters.format {
+        Format::U8 => SampleFormat::U8,
+        Format::I8 => SampleFormat::I8,
+        Format::I16 => SampleFormat::I16,
+        Format::I32 => SampleFormat::I32,
+        Format::F32 => SampleFormat::F32,
+    };
+    let order = match order {
+        ByteOrder::BigEndian => SampleOrder::Big,
+        ByteOrder::LittleEndian => SampleOrder::Little,
+    };
+    Pcm { rate: parameters.sample_rate, channels: parameters.channels, format, order }
 }
 
 /// What is counted.
@@ -88,6 +111,7 @@ const UNKNOWN_NAME: &str = "unknown name";
 #[derive(Debug)]
 struct AuthPolicy {
     refusals: Arc<Refusals>,
+    tap: Arc<Tap>,
     names: BTreeMap<IpAddr, FixedName>,
     /// The connections from addresses with a fixed name, the newest last: it has the name.
     fixed: BTreeMap<IpAddr, Vec<PeerId>>,
@@ -236,6 +260,11 @@ impl Handler<Server> for AuthPolicy {
             }
             ServerEvent::Established { caller, callee, parameters } => {
                 tracing::info!(caller = %who(caller), callee = %who(callee), %parameters, "call up");
+            }
+            ServerEvent::Voice { peer, to, parameters, order, data } => {
+                let name = |peer| server.name(peer).unwrap_or("unnamed");
+                let said = Said::Pcm { pcm: pcm(parameters, order), bytes: data };
+                self.tap.said(now, name(peer), Some(name(to)), |_| false, said);
             }
             ServerEvent::Ended(Ended { caller, callee, cause, lasted, packets, bytes }) => {
                 let (caller, callee) = (who(caller), who(callee));

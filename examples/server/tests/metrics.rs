@@ -57,8 +57,15 @@ fn every_metric_moves() {
     let arguments = ["--config", config.to_str().unwrap(), "--data", data.to_str().unwrap()];
     let server = Server::start(&[&arguments[..], &["--control-socket", socket.to_str().unwrap()]].concat());
     let mut watch = Watch::new(server.address("http tcp"));
-    record(&socket, &["dissonance", "--room", "Lobby"]);
-    watch.see("dissonance", &["active_recordings", "recordings_begun_total"]);
+    for (protocol, what) in [
+        ("dissonance", ["--room", "Lobby"]),
+        ("msgpack", ["--name", "ann"]),
+        ("opcode", ["--name", "alice"]),
+        ("voicelink", ["--name", "alice"]),
+    ] {
+        record(&socket, &[&[protocol], &what[..]].concat());
+        watch.see(protocol, &["active_recordings", "recordings_begun_total"]);
+    }
     voicelink(server.address("voicelink tcp"), &mut watch);
     opcode(server.address("opcode tcp"), &mut watch);
     msgpack(server.address("msgpack zmtp"), &mut watch);

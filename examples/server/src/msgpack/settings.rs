@@ -36,6 +36,8 @@ pub struct Msgpack {
     pub keep_days: u32,
     /// After how many days a group with members is forgotten that no user has used: 60; 0 for never.
     pub group_days: u32,
+    /// Groups whose calls are recorded.
+    pub record_groups: Vec<String>,
     /// Messages kept for one user; a quarter of them of one sender.
     pub max_kept: usize,
     /// Bytes of messages kept for one user; a quarter of them of one sender.
@@ -61,6 +63,7 @@ impl Default for Msgpack {
             keep: true,
             keep_days: 30,
             group_days: 60,
+            record_groups: Vec::new(),
             max_kept: 1000,
             // A quarter, which one sender may take, is a recording of the greatest length.
             max_kept_bytes: 64 * 1024 * 1024,
@@ -158,6 +161,6 @@ impl Section for Msgpack {
 
     fn start(&self, config: &Config, ports: &mut Ports<'_>) -> Result<Box<dyn Service>, Error> {
         let listener = ports.zmtp(Self::NAME, self.port)?;
-        Ok(Box::new(start(config, self, listener, ports.control())?))
+        Ok(Box::new(start(config, self, listener, ports.control(), ports.tap(Protocol::MSGPACK))?))
     }
 }

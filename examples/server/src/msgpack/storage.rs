@@ -420,6 +420,7 @@ impl Writer {
                 if let Some(control) = &self.shared.control {
                     control.changed(Msgpack::NAME, server, now, peer);
                 }
+                self.shared.tap.came(server, now, peer);
             }
             again
         };

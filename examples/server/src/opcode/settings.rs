@@ -37,6 +37,8 @@ pub struct Opcode {
     pub relay: Vec<IpAddr>,
     /// The first and the last port for calls carried; any free ones where this is not set.
     pub relay_ports: Option<(u16, u16)>,
+    /// Clients whose calls are recorded, where the server carries them.
+    pub record_names: Vec<String>,
 }
 
 impl Default for Opcode {
@@ -49,6 +51,7 @@ impl Default for Opcode {
             trust_host: false,
             relay: Vec::new(),
             relay_ports: None,
+            record_names: Vec::new(),
         }
     }
 }
@@ -146,6 +149,6 @@ impl Section for Opcode {
 
     fn start(&self, config: &Config, ports: &mut Ports<'_>) -> Result<Box<dyn Service>, Error> {
         let listener = ports.tcp(Self::NAME, self.port)?;
-        Ok(Box::new(start(config, self, listener, ports.control())?))
+        Ok(Box::new(start(config, self, listener, ports.control(), ports.tap(Protocol::OPCODE))?))
     }
 }

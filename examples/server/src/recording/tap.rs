@@ -198,11 +198,12 @@ impl Tap {
         Ok(ended.shown(self.protocol))
     }
 
-    /// Something was said: whether to a room, `is_said_to` tells.
+    /// Something was said: in a call with another client, or to a room, as `is_said_to` tells.
     pub(crate) fn said(
         &self,
         now: Instant,
         speaker: &str,
+        with: Option<&str>,
         is_said_to: impl Fn(&str) -> bool,
         said: Said<'_>,
     ) {
@@ -210,7 +211,10 @@ impl Tap {
         for recording in active.iter() {
             let is_meant = match (&recording.what, &recording.key) {
                 (What::Room(room), _) => is_said_to(room),
-                (What::Name(_), name) => name.as_deref() == Some(&*canonical_name(speaker)),
+                (What::Name(_), name) => {
+                    let is_name = |party: &str| name.as_deref() == Some(&*canonical_name(party));
+                    is_name(speaker) || with.is_some_and(is_name)
+                }
             };
             if !is_meant {
                 continue;
@@ -317,7 +321,7 @@ impl Tap {
 fn watch<S: Moderation>(session: &mut S, what: &What, on: bool) -> Result<(), Failure> {
     let watched = match what {
         What::Room(room) => Watched::Room(room),
-        What::Name(name) if session.named(name).is_empty() => return Ok(()),
+        What::Name(name) if on && session.named(name).is_empty() => return Ok(()),
         What::Name(name) => Watched::Name(name),
     };
     session.watch(watched, on).map_err(|refusal| Failure::Refused(refusal.to_string()))

@@ -45,6 +45,8 @@ pub struct Voicelink {
     pub hide_unknown: bool,
     /// Forward a call with the callee's own name, as received.
     pub forward_callee_name: bool,
+    /// Clients whose calls are recorded.
+    pub record_names: Vec<String>,
 }
 
 impl Default for Voicelink {
@@ -61,6 +63,7 @@ impl Default for Voicelink {
             idle_call: session.call_idle_timeout,
             hide_unknown: session.hide_unknown,
             forward_callee_name: session.forward_callee_name,
+            record_names: Vec::new(),
         }
     }
 }
@@ -158,6 +161,6 @@ impl Section for Voicelink {
 
     fn start(&self, config: &Config, ports: &mut Ports<'_>) -> Result<Box<dyn Service>, Error> {
         let listener = ports.tcp(Self::NAME, self.port)?;
-        Ok(Box::new(start(config, self, listener, ports.control())?))
+        Ok(Box::new(start(config, self, listener, ports.control(), ports.tap(Protocol::VOICELINK))?))
     }
 }

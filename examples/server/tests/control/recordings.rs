@@ -2,12 +2,16 @@
 
 use crate::common::{Controlled, serve};
 use crate::kit::folder;
-use crate::kit::raw::{connect, encode, join, metrics, pause, registered, sample, unit};
+use crate::kit::raw::{
+    connect, encode, handshake, join, log_in, metrics, next_opcode, next_packet, opcode_packet, packet,
+    pause, registered, sample, unit,
+};
+use crate::kit::user::{User, runtime};
 use crate::protocols::next_of;
 use core::net::SocketAddr;
 use serde_json::{Value, json};
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,6 +21,7 @@ use voxwire_dissonance::{
     Channel, ClientId, DeltaClientState, Options, Packet, Profile, Recipient, ServerRelay, VoiceData, Wire,
     room_id,
 };
+use voxwire_msgpack::{ClientCommand, Dialect};
 
 const ONLY: &str = "only = [\"dissonance\"]\n[dissonance]\nport = 0\nquic = false\n";
 
@@ -305,6 +310,149 @@ fn c_45_a_disk_that_takes_nothing_costs_no_call() {
     until("the file is ended", || is_ended(&path));
     let kept = packets(&path).iter().filter(|packet| !packet.ends_with(&[0xff, 0xfe])).count();
     assert_eq!(kept, 70);
+}
+
+/// C-45, C-46: the live audio of a group's call is in one file for each user, sample by sample.
+#[test]
+fn c_45_a_group_call_is_recorded() {
+    let settings = "only = [\"msgpack\"]\n[msgpack]\nport = 0\nrecord-groups = [\"band\"]\n";
+    let control = Controlled::start("record-msgpack", settings);
+    let address = control.address("msgpack zmtp");
+    let said: Vec<i16> = (0..8820_i16).map(|n| n.wrapping_mul(7919)).collect();
+    runtime().block_on(async {
+        let mut ann = User::connect(address, Dialect::Zmtp).await;
+        ann.log_in("ann").await;
+        let mut ben = User::connect(address, Dialect::Zmtp).await;
+        ben.log_in("ben").await;
+        ann.ask(ClientCommand::CreateGroup { group_name: "band".into() }).await;
+        ben.ask(ClientCommand::JoinGroup { group_name: "band".into() }).await;
+        for user in [&mut ann, &mut ben] {
+            user.ask(ClientCommand::JoinCall { group_name: "band".into() }).await;
+            let told = user.hear().await;
+            assert!(told.starts_with("MsgGroup") && told.contains("is being recorded"), "{told}");
+        }
+        let begun = control.act("/api/v1/msgpack/recordings", &json!({ "name": "ben" }));
+        let told = ben.hear().await;
+        assert!(told.starts_with("Whisper") && told.contains("What you say is being recorded"), "{told}");
+        for (n, part) in said.chunks(441).enumerate() {
+            if n == 10 {
+                tokio::time::sleep(core::time::Duration::from_millis(700)).await;
+            }
+            ann.send(ClientCommand::Say { samples: part.into() });
+            ann.0.flush().await.unwrap();
+            assert!(ben.hear().await.starts_with("CallData"));
+            tokio::time::sleep(core::time::Duration::from_millis(10)).await;
+        }
+        ben.send(ClientCommand::Say { samples: said[..441].into() });
+        ben.0.flush().await.unwrap();
+        assert!(ann.hear().await.starts_with("CallData"));
+        let id = begun["id"].as_u64().unwrap();
+        until("ben is recorded twice", || {
+            let listed = control.get("/api/v1/recordings");
+            listed["items"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|item| item["files"].as_u64().unwrap())
+                .sum::<u64>()
+                == 3
+        });
+        for id in [id, 1] {
+            assert_eq!(control.ask("DELETE", &format!("/api/v1/recordings/{id}"), &Value::Null).0, 200);
+        }
+    });
+    until("the files are ended", || {
+        let lengths: Vec<u64> =
+            files(&control.data).iter().map(|path| path.metadata().unwrap().len()).collect();
+        // The two files of the call are as long.
+        lengths.len() == 3 && lengths[0] == lengths[1]
+    });
+    let of = |name: &str| files(&control.data).into_iter().find(|path| path.to_str().unwrap().contains(name));
+    let bytes = std::fs::read(of("-1-band-1-ann.wav").unwrap()).unwrap();
+    let samples: Vec<i16> =
+        bytes[44..].chunks_exact(2).map(|sample| i16::from_le_bytes([sample[0], sample[1]])).collect();
+    let sound: Vec<i16> = samples.iter().copied().filter(|sample| *sample != 0).collect();
+    let expected: Vec<i16> = said.iter().copied().filter(|sample| *sample != 0).collect();
+    assert_eq!(sound, expected);
+    let begins = samples.iter().position(|sample| *sample == said[1]).unwrap();
+    // Ten pieces in a row, and a pause.
+    assert_eq!(samples[begins..begins + 4400], said[1..4401]);
+    let longest = samples[begins..].split(|sample| *sample != 0).map(<[i16]>::len).max().unwrap();
+    assert!((20_000..44_100).contains(&longest), "{longest}");
+    if let Some((rate, _)) = read(&of("-2-ben-1-ben.wav").unwrap()) {
+        assert_eq!(rate, 44_100);
+    }
+}
+
+/// C-45: a call of a client that is recorded has a file for each side: Opus as it came, or samples.
+#[test]
+fn c_45_both_sides_of_a_call_are_recorded() {
+    let settings = "only = [\"opcode\", \"voicelink\"]\n[opcode]\nport = 0\nrelay = \"127.0.0.1\"\n\
+                    record-names = [\"alice\"]\n[voicelink]\nport = 0\nrecord-names = [\"bob\"]\n";
+    let control = Controlled::start("record-calls", settings);
+    let address = control.address("opcode tcp");
+    let mut alice = log_in(connect(address), "alice");
+    let mut bob = log_in(connect(address), "bob");
+    next_opcode(&mut bob);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    alice.write_all(&opcode_packet(6, &[b"bob", b""], Some(port))).unwrap();
+    let call = next_opcode(&mut bob);
+    let port = u16::from_le_bytes([call[call.len() - 2], call[call.len() - 1]]);
+    let mut callee = connect(([127, 0, 0, 1], port).into());
+    let (mut caller, _) = listener.accept().unwrap();
+    caller.write_all(&opcode_packet(11, &[], None)).unwrap();
+    assert_eq!(next_opcode(&mut callee), [11, 0]);
+    let packets_said = tone(400.0, 0, 40);
+    for packet in &packets_said {
+        caller.write_all(&opcode_packet(7, &[packet], None)).unwrap();
+        callee.write_all(&opcode_packet(7, &[packet], None)).unwrap();
+        pause(20);
+    }
+    // Samples of 16 bits, in network order.
+    let mut ann = registered(connect(control.address("voicelink tcp")), "ann");
+    let mut bob = registered(connect(control.address("voicelink tcp")), "bob");
+    ann.write_all(&handshake("bob")).unwrap();
+    assert_eq!(next_packet(&mut bob), 0);
+    bob.write_all(&packet(4, b"")).unwrap();
+    assert_eq!(next_packet(&mut ann), 4);
+    let sine = |n: usize| (16_384.0 * (n as f32 / 48.0 * 0.8 * core::f32::consts::TAU).sin()) as i16;
+    let said: Vec<i16> = (0..38_400).map(sine).collect();
+    for part in said.chunks(960) {
+        let bytes: Vec<u8> = part.iter().flat_map(|sample| sample.to_be_bytes()).collect();
+        ann.write_all(&packet(6, &bytes)).unwrap();
+        pause(20);
+    }
+    // A client that has no call.
+    let listed = control.act("/api/v1/voicelink/recordings", &json!({ "name": "ann" }));
+    let (status, code, why) = control.refuses("/api/v1/voicelink/recordings", &json!({ "room": "x" }));
+    assert!(status == 409 && code == "refused" && why.contains("voicelink has no rooms"), "{why}");
+    for id in [1, 2, listed["id"].as_u64().unwrap()] {
+        assert_eq!(control.ask("DELETE", &format!("/api/v1/recordings/{id}"), &Value::Null).0, 200);
+    }
+    let of = |name: &str| files(&control.data).into_iter().find(|path| path.to_str().unwrap().contains(name));
+    until("the files are ended", || {
+        ["-opcode-1-alice-1-alice", "-opcode-1-alice-2-bob"]
+            .iter()
+            .all(|name| of(name).is_some_and(|path| is_ended(&path)))
+    });
+    for name in ["-opcode-1-alice-1-alice", "-opcode-1-alice-2-bob"] {
+        let kept = packets(&of(name).unwrap());
+        let kept: Vec<&Vec<u8>> = kept.iter().filter(|packet| !packet.ends_with(&[0xff, 0xfe])).collect();
+        assert_eq!(kept, packets_said.iter().collect::<Vec<_>>());
+        if let Some((_, tenths)) = read(&of(name).unwrap()) {
+            assert!(heard(&tenths, 400.0).2 >= 6, "{tenths:?}");
+        }
+    }
+    let path = of("-voicelink-2-bob-1-ann.wav").unwrap_or_else(|| panic!("{:?}", files(&control.data)));
+    let bytes = std::fs::read(&path).unwrap();
+    let samples: Vec<i16> =
+        bytes[44..].chunks_exact(2).map(|sample| i16::from_le_bytes([sample[0], sample[1]])).collect();
+    let begins = samples.iter().position(|sample| *sample == said[1]).unwrap();
+    assert_eq!(samples[begins..begins + 4000], said[1..4001]);
+    if let Some((rate, tenths)) = read(&path) {
+        assert!(rate == 48_000 && heard(&tenths, 800.0).2 >= 6, "{tenths:?}");
+    }
 }
 
 /// C-45: what is too old, or beyond the room for all, goes as soon as the server runs; and nothing else of the folder.

@@ -15,6 +15,12 @@ const SEEN: &[(&str, &str, &[&str])] = &[
         "c_45_what_was_said_is_on_the_disk_after_kill_9",
         &["announce-recordings", "dissonance.record-rooms"],
     ),
+    ("control/recordings.rs", "c_45_a_group_call_is_recorded", &["msgpack.record-groups"]),
+    (
+        "control/recordings.rs",
+        "c_45_both_sides_of_a_call_are_recorded",
+        &["opcode.record-names", "voicelink.record-names"],
+    ),
     (
         "control/recordings.rs",
         "c_45_old_recordings_make_room_for_new_ones",
