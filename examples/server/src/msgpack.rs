@@ -8,6 +8,7 @@ mod notes;
 mod password_worker;
 mod passwords;
 mod queue;
+mod record;
 mod settings;
 mod storage;
 mod store;
@@ -16,12 +17,12 @@ mod undeleted;
 
 use crate::Error;
 use crate::config::{Config, Profile};
-use crate::control::{Control, Controlled, Moderator, text};
+use crate::control::{Control, Controlled, Moderator};
 use crate::figure::Figure;
 use crate::logging::{Address, EventName, LogViolations, peer_span};
 use crate::names::Who;
 use crate::protocols::{Hosted as _, Protocol};
-use crate::recording::{Pcm, Said, Tap, What};
+use crate::recording::{Tap, What};
 use crate::refusals::{Refusals, Rule};
 use crate::service::{Service, for_goodbyes, hub_settings, record_always};
 use blake2::{Blake2s256, Digest as _};
@@ -37,11 +38,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use storage::StorageHandle;
 use store::{Quotas, Store};
-use voxwire_audio::{SampleFormat, SampleOrder};
 use voxwire_core::{Clock, Handler, Instant, Limits, Moderation as _, PeerId, Session};
 use voxwire_msgpack::{
-    Code, SAMPLE_RATE, Server, ServerCommand, ServerEvent, ServerMessage, ServerSettings, ServerStats, Text,
-    Ticket, Wire,
+    Code, Server, ServerCommand, ServerEvent, ServerMessage, ServerSettings, ServerStats, Text, Ticket, Wire,
 };
 use voxwire_transport::{Drained, Handle, Histogram, Hub, HubSettings, HubStats, Listener};
 
@@ -49,10 +48,6 @@ use voxwire_transport::{Drained, Handle, Histogram, Hub, HubSettings, HubStats, 
 const ORIGINALS: ([&str; 3], &str) = (["edoren", "pepe", "grillo"], "123");
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Live audio, as it is recorded.
-const PCM: Pcm =
-    Pcm { rate: SAMPLE_RATE, channels: 1, format: SampleFormat::I16, order: SampleOrder::Little };
 
 /// What is as good as never: a century.
 const NEVER: Duration = DAY.saturating_mul(36_525);
@@ -413,8 +408,7 @@ impl Service for Hosted {
             Figure::histogram("password_hash_seconds", "Passwords hashed", hashes.stats()),
             Figure::violations(violations),
         ];
-        own.extend(refusals.figures());
-        own.extend(self.shared.tap.figures());
+        own.extend(refusals.figures().chain(self.shared.tap.figures()));
         Figure::of_hub(&hub, own)
     }
 
@@ -597,28 +591,9 @@ const fn peer_of(event: &ServerEvent<'_>) -> Option<PeerId> {
     }
 }
 
-/// What of an event goes into recordings, and who has to be told of those.
-fn record(tap: &Tap, server: &mut Server, now: Instant, event: &ServerEvent<'_>) {
-    match event {
-        ServerEvent::Voice { username, group_name, samples, .. } => {
-            let is_said_to = |room: &str| server.key(room.into()) == server.key(*group_name);
-            let mut values = Vec::new();
-            samples.append_to(&mut values);
-            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            let speaker = text(&server.key(*username));
-            tap.said(now, &speaker, None, is_said_to, Said::Pcm { pcm: PCM, bytes: &bytes });
-        }
-        ServerEvent::CallJoined { peer, .. } | ServerEvent::CallLeft { peer } => {
-            tap.moved(server, now, *peer);
-        }
-        ServerEvent::Resumed { peer, .. } => tap.moved(server, now, *peer),
-        _ => {}
-    }
-}
-
 impl Handler<Server> for Registrar {
     fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
-        record(&self.shared.tap, server, now, &event);
+        record::record(&self.shared.tap, server, now, &event);
         let _peer = peer_of(&event).map(|peer| peer_span(Msgpack::NAME, server.address(peer)).entered());
         let name = |peer: PeerId| Who { name: server.name(peer), address: server.address(peer) }.to_string();
         match event {
@@ -674,7 +649,6 @@ impl Handler<Server> for Registrar {
                 let why = format!("an invalid name: {error}");
                 self.shared.refusals.note(Rule::Name, server.address(peer), &why);
             }
-            // What is said is nobody else's business.
             ServerEvent::Voice { .. } => {}
             event => tracing::debug!(event = %EventName(&event)),
         }

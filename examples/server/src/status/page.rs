@@ -20,6 +20,15 @@ use tokio::time::{Instant, sleep};
 /// How often the page is told.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// Numbers of now, and what the page calls them.
+const GAUGES: [(&str, &str); 5] = [
+    ("sessions", "sessions"),
+    ("rooms", "rooms"),
+    ("groups", "groups"),
+    ("calls", "calls"),
+    ("active_recordings", "recordings"),
+];
+
 /// The page loads nothing from elsewhere.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
     img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -96,7 +105,7 @@ struct ProtocolSnapshot {
     name: &'static str,
     listeners: Vec<String>,
     clients: u64,
-    /// Numbers of now: sessions, rooms, groups, calls.
+    /// Numbers of now: sessions, rooms, groups, calls, recordings.
     gauges: Vec<(&'static str, u64)>,
     received_packets: u64,
     sent_packets: u64,
@@ -121,13 +130,17 @@ impl Source {
         let name = service.protocol();
         let figures = service.figures();
         let listeners = self.listening.iter().filter(|listening| listening.protocol == name);
-        let is_there = |gauge: &&str| figures.iter().any(|figure| figure.name == *gauge);
-        let gauges = ["sessions", "rooms", "groups", "calls"].into_iter().filter(is_there);
+        let gauges = GAUGES.iter().filter_map(|(name, shown)| {
+            let is_there = figures.iter().any(|figure| figure.name == *name);
+            let value = sum(&figures, name);
+            // Most servers record nothing.
+            (is_there && (value > 0 || name == shown)).then_some((*shown, value))
+        });
         ProtocolSnapshot {
             name,
             listeners: listeners.map(|it| format!("{} {}", it.transport, it.address)).collect(),
             clients: sum(&figures, "connections"),
-            gauges: gauges.map(|gauge| (gauge, sum(&figures, gauge))).collect(),
+            gauges: gauges.collect(),
             received_packets: sum(&figures, "received_packets"),
             sent_packets: sum(&figures, "sent_packets"),
             sent_bytes: sum(&figures, "sent_bytes"),

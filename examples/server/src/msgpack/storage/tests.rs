@@ -1,6 +1,8 @@
 use super::*;
+use crate::config::Config;
 use crate::msgpack::store::Quotas;
 use crate::msgpack::store::tests::{Folder, QUOTAS};
+use crate::recording::Recorder;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::channel;
@@ -25,6 +27,10 @@ fn writer_with(folder: &Path, quotas: Quotas) -> Writer {
         transactions: Default::default(),
         hashes: Default::default(),
         control: None,
+        tap: Recorder::open(&Config { data: folder.into(), ..Config::default() }, None)
+            .tap("msgpack")
+            .unwrap()
+            .clone(),
     });
     Writer::new(store, shared, Arc::new(Queue::new()), Arc::default())
 }
