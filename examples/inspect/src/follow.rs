@@ -58,6 +58,11 @@ pub(crate) trait Follow {
         Some(unit)
     }
 
+    /// The form of the bytes where a protocol has several, as the vectors of the tree name it.
+    fn wire(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The name of the user on that side, once that is known.
     fn user(&self, _side: Side) -> Option<&str> {
         None

@@ -1,4 +1,4 @@
-//! `vector`: the messages of a recording as test vectors, in the form of the tree's own.
+//! `vector`: the messages of a recording as test vectors, in the schema of docs/vectors.md. The names of fields are those of `decode`.
 
 use crate::capture::flows::{Seen, Sink};
 use crate::capture::{self, Filter};
@@ -18,7 +18,8 @@ pub(crate) struct Flags {
     file: PathBuf,
     #[command(flatten)]
     filter: Filter,
-    /// Print an array of objects with `name`, `source`, `hex` and `fields`, as `vectors/*.json` of the protocol crates have it.
+    /// Print an array of objects in the schema of `vectors/*.json` of the protocol crates: `name`, `source`, `from`, `wire`, `hex`, and `fields`,
+    /// named as `decode` names them, or `error`.
     #[arg(long)]
     json: bool,
     /// At most so many vectors of each kind of message.
@@ -74,6 +75,9 @@ impl Sink for Collector<'_> {
             "name": format!("{name}_{number}"), "source": format!("recorded in {file}"),
             "from": seen.from.name(), "hex": hex::encode(bytes),
         });
+        if let Some(wire) = seen.follow.wire() {
+            vector["wire"] = wire.into();
+        }
         vector[meaning.0] = meaning.1;
         self.vectors.push(vector);
         Ok(())

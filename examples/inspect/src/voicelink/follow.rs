@@ -59,6 +59,13 @@ impl Follow for Conversation {
         }
     }
 
+    fn wire(&self) -> Option<&'static str> {
+        Some(match self.order {
+            ByteOrder::BigEndian => "big-endian",
+            ByteOrder::LittleEndian => "little-endian",
+        })
+    }
+
     fn note(&mut self, _names: &mut Names, from: Side, message: &[u8]) -> Result<Note, Problem> {
         let packet = Packet::decode(message, &Voicelink::new(self.order).wire)?;
         let mut note = Note::of(packet.name());
@@ -94,6 +101,22 @@ impl Follow for Conversation {
             (Side::Client, Some(user)) => user.clone(),
             (Side::Server, Some(user)) => format!("to {user}"),
             _ => "?".into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// C-17: vectors tell the byte order of the conversation that they are from.
+    #[test]
+    fn c_17_vectors_have_the_byte_order_of_their_conversation() {
+        for (close, wire) in [("000000060004", "big-endian"), ("060000000400", "little-endian")] {
+            let mut conversation = (FOLLOWS.start)();
+            conversation.cut(Side::Client, &hex::decode(close).unwrap()).unwrap();
+            assert_eq!(conversation.wire(), Some(wire));
         }
     }
 }
