@@ -459,7 +459,7 @@ impl Registrar {
 
     /// What pays for what comes from there.
     fn network(&self, server: &Server, peer: PeerId) -> Option<Box<[u8]>> {
-        server.address(peer).and_then(|from| source(from.ip(), &self.proxies))
+        server.address(peer).and_then(|from| payer_site(from.ip(), &self.proxies))
     }
 
     fn attempt(&self, server: &mut Server, now: Instant, attempt: Attempt) {
@@ -471,7 +471,7 @@ impl Registrar {
 }
 
 /// What pays for messages from an address that are kept: an IPv4 address or the /48 of an IPv6 one, unless it stands for many people.
-fn source(from: IpAddr, proxies: &[IpAddr]) -> Option<Box<[u8]>> {
+fn payer_site(from: IpAddr, proxies: &[IpAddr]) -> Option<Box<[u8]>> {
     let from = from.to_canonical();
     if from.is_loopback() || proxies.contains(&from) {
         return None;
@@ -664,7 +664,7 @@ mod tests {
     #[test]
     fn kept_messages_are_paid_by_networks_but_for_addresses_of_many() {
         let proxies: Vec<IpAddr> = ["192.0.2.9", "2001:db8::9"].map(|it| it.parse().unwrap()).into();
-        let source = |from: &str| source(from.parse().unwrap(), &proxies);
+        let source = |from: &str| payer_site(from.parse().unwrap(), &proxies);
         for many in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "192.0.2.9", "::ffff:192.0.2.9", "2001:db8::9"] {
             assert_eq!(source(many), None, "{many}");
         }
