@@ -154,6 +154,11 @@ impl Track {
         }
     }
 
+    /// Takes what came in later than it was ended.
+    pub(super) fn later(&mut self) -> Vec<(Duration, Sound)> {
+        core::mem::take(&mut self.pending)
+    }
+
     /// Ends the track: it is silent until then.
     pub(super) fn end(&mut self, at: Duration, room: usize) -> io::Result<Lost> {
         let lost = self.settle(at, room)?;

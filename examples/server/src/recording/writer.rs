@@ -123,9 +123,14 @@ impl Writer {
         let at = now.saturating_duration_since(writing.begun).saturating_sub(ORDER);
         let part = u32::try_from(at.as_secs() / PART.as_secs()).unwrap_or(u32::MAX);
         if part > writing.part {
-            // Those that speak on have new files.
-            writing.end(&self.shared, PART * (writing.part + 1), &mut room);
+            let later = writing.end(&self.shared, PART * (writing.part + 1), &mut room);
             writing.part = part;
+            // Those that speak on have new files.
+            for piece in later {
+                if !writing.take(&self.shared, piece) {
+                    self.shared.lost(&writing.begin.stats, Lost { disk: 0, unusable: 1 });
+                }
+            }
         }
         let at = at.saturating_sub(PART * writing.part);
         let stats = writing.begin.stats.clone();
@@ -220,13 +225,26 @@ impl Writing {
         Track::new(shared.folder.join(name.text()), kind, serial, &comments)
     }
 
-    /// Ends the tracks of a part, so long after the recording's beginning.
-    fn end(&mut self, shared: &Shared, at: Duration, room: &mut usize) {
-        let at = at.saturating_sub(PART * self.part);
-        for track in core::mem::take(&mut self.tracks).values_mut().flatten() {
-            let ended = track.end(at, *room);
-            shared.wrote(&self.begin.stats, ended, track, room);
+    /// Ends the tracks of a part, so long after the recording's beginning. Returns what was said later.
+    fn end(&mut self, shared: &Shared, at: Duration, room: &mut usize) -> Vec<Piece> {
+        let begin = PART * self.part;
+        let at = at.saturating_sub(begin);
+        let mut later = Vec::new();
+        for (speaker, mut tracks) in core::mem::take(&mut self.tracks) {
+            for track in &mut tracks {
+                let ended = track.end(at, *room);
+                shared.wrote(&self.begin.stats, ended, track, room);
+                let id = self.begin.id;
+                let said = track.later().into_iter();
+                later.extend(said.map(|(at, sound)| Piece {
+                    id,
+                    at: begin + at,
+                    speaker: speaker.clone(),
+                    sound,
+                }));
+            }
         }
+        later
     }
 }
 
@@ -251,5 +269,96 @@ impl Shared {
     fn lost(&self, stats: &Stats, lost: Lost) {
         stats.add(Count::LostDisk, lost.disk);
         stats.add(Count::LostUnusable, lost.unusable);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::sound::Sound;
+    use super::super::{FOLDER, Recorder, What};
+    use super::*;
+    use crate::config::Config;
+    use std::fs;
+    use std::path::PathBuf;
+    use voxwire_audio::{SampleFormat, SampleOrder};
+
+    const PCM: super::super::Pcm =
+        super::super::Pcm { rate: 8000, channels: 1, format: SampleFormat::U8, order: SampleOrder::Little };
+
+    /// A writer of a recording that began at zero, and its folder.
+    fn writer(name: &str) -> (Writer, PathBuf) {
+        let data = std::env::temp_dir().join(format!("voxwire-writer-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&data);
+        let recorder = Recorder::open(&Config { data: data.clone(), ..Config::default() }, None);
+        let (shared, clock) = (recorder.shared.clone(), recorder.shared.clock);
+        let begin = Begin {
+            id: 1,
+            protocol: "voicelink",
+            what: What::Name("ann".into()),
+            started: SystemTime::UNIX_EPOCH,
+            begun: Instant::ZERO,
+            stats: Arc::default(),
+        };
+        let writing = Writing { begun: Instant::ZERO, part: 0, tracks: BTreeMap::new(), count: 0, begin };
+        let recordings = BTreeMap::from([(1, writing)]);
+        let writer = Writer { shared, clock, recordings, sweep_at: Instant::ZERO, is_full: false };
+        (writer, data)
+    }
+
+    /// A tenth of a second of one value.
+    fn piece(at: Duration, speaker: &str, value: u8) -> Piece {
+        let sound = Sound::Pcm { pcm: PCM, bytes: vec![value; 800].into() };
+        Piece { id: 1, at, speaker: speaker.into(), sound }
+    }
+
+    fn samples(path: &Path) -> Vec<i16> {
+        let bytes = fs::read(path).unwrap();
+        bytes[44..].chunks_exact(2).map(|sample| i16::from_le_bytes([sample[0], sample[1]])).collect()
+    }
+
+    fn seconds(seconds: f64) -> Duration {
+        Duration::from_secs_f64(seconds)
+    }
+
+    /// C-45: after an hour the next files begin, and nothing between is lost.
+    #[test]
+    fn c_45_after_an_hour_the_next_files_begin() {
+        let (mut writer, data) = writer("hour");
+        for (at, value) in [(3599.8, 129), (3599.9, 130), (3600.0001, 131), (3600.1, 132)] {
+            writer.take(piece(seconds(at), "bob", value));
+        }
+        writer.write(1, Instant::ZERO.saturating_add(seconds(3600.5)));
+        writer.end(1, seconds(3601.0));
+        let mut files: Vec<PathBuf> =
+            fs::read_dir(data.join(FOLDER)).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        let names: Vec<&str> = files.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        assert_eq!(
+            names,
+            ["19700101T000000Z-voicelink-1-ann-1-bob.wav", "19700101T010000Z-voicelink-1-ann-2-bob.wav"]
+        );
+        let (first, second) = (samples(&files[0]), samples(&files[1]));
+        // Samples of 8 bits are stored in 16.
+        assert_eq!((first.len(), first[0], first[28_798_400], first[28_799_999]), (28_800_000, 0, 256, 512));
+        assert_eq!((second.len(), second[0], second[801], second[1700]), (8000, 768, 1024, 0));
+        fs::remove_dir_all(data).unwrap();
+    }
+
+    /// C-45: a recording has so many files, what is no sound begins none, and nothing is taken while there is no room.
+    #[test]
+    fn c_45_what_is_beyond_the_limits_is_counted() {
+        let (mut writer, data) = writer("limits");
+        let stats = writer.recordings[&1].begin.stats.clone();
+        for n in 0..TRACKS + 3 {
+            writer.take(piece(Duration::ZERO, &n.to_string(), 1));
+        }
+        let packet = Sound::Opus { packet: [][..].into(), channels: 1, sequence: None };
+        writer.take(Piece { id: 1, at: Duration::ZERO, speaker: "eve".into(), sound: packet });
+        assert_eq!((stats.get(Count::Files), stats.get(Count::LostUnusable)), (TRACKS as u64, 4));
+        writer.is_full = true;
+        writer.take(piece(Duration::ZERO, "0", 1));
+        assert_eq!(stats.get(Count::LostDisk), 1);
+        let _ = fs::remove_dir_all(data);
     }
 }

@@ -1,12 +1,12 @@
 //! Recordings: begun and ended by the API, and read by programs that are not ours.
 
 use crate::common::{Controlled, serve};
-use crate::kit::folder;
 use crate::kit::raw::{
     connect, encode, handshake, join, log_in, metrics, next_opcode, next_packet, opcode_packet, packet,
     pause, registered, sample, unit,
 };
 use crate::kit::user::{User, runtime};
+use crate::kit::{Server, command, file, folder};
 use crate::protocols::next_of;
 use core::net::SocketAddr;
 use serde_json::{Value, json};
@@ -453,6 +453,52 @@ fn c_45_both_sides_of_a_call_are_recorded() {
     if let Some((rate, tenths)) = read(&path) {
         assert!(rate == 48_000 && heard(&tenths, 800.0).2 >= 6, "{tenths:?}");
     }
+}
+
+/// While the file `HANG_WHEN` exists, nothing is written at a place of a file.
+const HANGS: &str = r#"
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+ssize_t pwrite64(int fd, const void *bytes, size_t len, off64_t at) {
+    const char *when = getenv("HANG_WHEN");
+    while (when && access(when, F_OK) == 0) pause();
+    return syscall(SYS_pwrite64, fd, bytes, len, at);
+}
+"#;
+
+/// C-45, F-41: a disk that hangs costs no call; the server ends by its deadline, and says that something is not written.
+#[test]
+fn c_45_a_disk_that_hangs_costs_no_call() {
+    let (source, library) = (file("record-hangs.c", HANGS), file("record-hangs.so", ""));
+    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
+    if !compiled.as_ref().is_ok_and(|status| status.success()) {
+        return println!("skipped: no C compiler: {compiled:?}");
+    }
+    let data = folder("record-hangs");
+    std::fs::create_dir_all(&data).unwrap();
+    let switch = data.join("hang");
+    let settings = format!("http = \"127.0.0.1:0\"\ndrain-seconds = 2\n{ONLY}record-rooms = [\"Lobby\"]\n");
+    let config = file("record-hangs.toml", &settings);
+    let arguments = ["--config", config.to_str().unwrap(), "--data", data.to_str().unwrap()];
+    let mut command = command(&arguments);
+    command.env("LD_PRELOAD", library).env("HANG_WHEN", &switch).stderr(std::process::Stdio::null());
+    let mut server = Server::spawn(&mut command);
+    let address = server.address("dissonance tcp");
+    let (mut ann, mut ben) = (Player::join(address, b"ann"), Player::join(address, b"ben"));
+    ben.listen("Lobby", true);
+    assert_eq!(ben.told(), "What is said in this room is being recorded.");
+    std::fs::write(&switch, "").unwrap();
+    let frames = tone(400.0, 0, 60);
+    ann.speak(lobby(), ben.id, &frames);
+    for _ in &frames {
+        next_of(&mut ben.stream, &["VoiceData"]);
+    }
+    server.signal("-TERM");
+    assert_eq!(server.wait().code(), Some(1), "something is not written");
+    drop(server);
+    let _ = std::fs::remove_dir_all(data);
 }
 
 /// C-45: what is too old, or beyond the room for all, goes as soon as the server runs; and nothing else of the folder.
