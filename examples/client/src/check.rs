@@ -4,6 +4,7 @@ mod probe;
 mod table;
 
 use crate::demo::{self, Conditions};
+use crate::device;
 use crate::error::{Error, failed};
 use crate::link::{Link, NO_TLS, QUIC_TRUST};
 use crate::protocols::{Entry, PROTOCOLS};
@@ -72,7 +73,9 @@ async fn check_here(only: &[&'static Entry], report: &Report, signals: &Signals)
             )
         })
         .collect();
-    let text = format!("{}\n{}", demo::shown(&outcomes), advice.join("\n"));
+    // A machine without sound is none of its faults.
+    let devices = device::shown(report);
+    let text = format!("{}\n{devices}\n{}", demo::shown(&outcomes), advice.join("\n"));
     report.block("done", json!({ "rows": outcomes.len(), "failed": failed }), &text);
     end(failed, outcomes.len())
 }

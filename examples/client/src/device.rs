@@ -9,7 +9,7 @@ use crate::report::Report;
 use crate::report::quoted;
 use clap::Args;
 #[cfg(feature = "device")]
-pub(crate) use list::list;
+pub(crate) use list::{list, shown};
 #[cfg(feature = "device")]
 use serde_json::json;
 #[cfg(feature = "device")]
@@ -17,7 +17,7 @@ use voxwire_audio as audio;
 #[cfg(not(feature = "device"))]
 use without as audio;
 #[cfg(not(feature = "device"))]
-pub(crate) use without::list;
+pub(crate) use without::{list, shown};
 
 /// `--device`, `--input` and `--output`: what hears and speaks.
 #[derive(Debug, Clone, Args)]
@@ -189,6 +189,10 @@ mod without {
 
     pub(crate) fn list(_report: &Report) -> Result<(), Error> {
         Err(missing("devices"))
+    }
+
+    pub(crate) fn shown(_report: &Report) -> String {
+        "sound devices: not built in (feature `device`)".into()
     }
 
     fn missing(what: &str) -> Error {

@@ -39,7 +39,9 @@ fn c_22_without_a_network_all_is_heard_and_nothing_is_left() {
     for text in ["checking this machine", "voicelink", "heard all", "dissonance: carol to alice", "heard "] {
         assert!(out.contains(text), "{text}: {out}");
     }
-    assert!(out.lines().all(|line| line.chars().count() <= 80), "{out}");
+    // The names of sound devices may be long.
+    let mut table = out.lines().take_while(|line| !line.starts_with("sound "));
+    assert!(table.all(|line| line.chars().count() <= 80), "{out}");
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
 }
 

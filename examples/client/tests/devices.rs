@@ -59,6 +59,32 @@ fn f_58_devices_are_listed() {
     assert_eq!((&last["event"], &last["devices"]), (&json!("done"), &json!(events.len() - 1)));
 }
 
+/// C-22: `check` lists them, too, and a machine without sound fails no check.
+#[test]
+fn c_22_check_lists_the_devices() {
+    let machine = Machine::new("check");
+    for has_sound in [true, false] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_voxwire-client"));
+        command.args(["check", "--only", "voicelink"]);
+        if has_sound {
+            machine.on(&mut command);
+        } else {
+            command.env("ALSA_CONFIG_PATH", temporary("no-such-asound.conf"));
+        }
+        let out = command.output().unwrap();
+        let text = String::from_utf8(out.stdout).unwrap();
+        assert!(out.status.success() && text.contains("sound "), "{text}");
+        if has_sound && cfg!(feature = "device") {
+            let (inputs, outputs) = text.split_once("sound outputs:\n").unwrap();
+            assert!(
+                inputs.contains("sound inputs:\n  default") && inputs.contains("  mic  (A microphone)"),
+                "{text}"
+            );
+            assert!(outputs.contains("  spk  (A loudspeaker)"), "{text}");
+        }
+    }
+}
+
 /// F-58: a machine without sound says so.
 #[test]
 fn f_58_a_machine_without_devices_says_so() {

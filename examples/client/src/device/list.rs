@@ -10,6 +10,26 @@ const HIGHEST_RATE: u32 = 768_000;
 
 /// Prints the devices of this machine.
 pub(crate) fn list(report: &Report) -> Result<(), Error> {
+    let (count, text) = found(report)?;
+    if count == 0 {
+        return Err(failed!(
+            "this machine has no input and no output device that can be opened: its sound system knows no sound card"
+        ));
+    }
+    report.block("done", json!({ "devices": count }), &text);
+    Ok(())
+}
+
+/// The devices of this machine, or why there are none, as a part of something else.
+pub(crate) fn shown(report: &Report) -> String {
+    match found(report) {
+        Ok((_, text)) => format!("sound {}", text.replace("\noutputs:", "\nsound outputs:")),
+        Err(error) => format!("sound devices: {}", plain(&error.to_string())),
+    }
+}
+
+/// How many devices there are, and a text that lists them. Each has an event.
+fn found(report: &Report) -> Result<(usize, String), Error> {
     let (mut count, mut blocks) = (0, Vec::new());
     for (name, title, direction) in
         [("input", "inputs", DeviceDirection::Input), ("output", "outputs", DeviceDirection::Output)]
@@ -23,13 +43,7 @@ pub(crate) fn list(report: &Report) -> Result<(), Error> {
         let shown = if found.is_empty() { "  none".into() } else { shown.collect::<Vec<_>>().join("\n") };
         blocks.push(format!("{title}:\n{shown}"));
     }
-    if count == 0 {
-        return Err(failed!(
-            "this machine has no input and no output device that can be opened: its sound system knows no sound card"
-        ));
-    }
-    report.block("done", json!({ "devices": count }), &blocks.join("\n"));
-    Ok(())
+    Ok((count, blocks.join("\n")))
 }
 
 fn fields(direction: &str, device: &DeviceInfo) -> serde_json::Value {
