@@ -333,7 +333,6 @@ mod tests {
 
     /// Not a test of its own: the program of the next one, which ends by a panic with the screen open.
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "the test harness leaves no other way in")]
     fn panics_for_the_other() {
         if std::env::var_os("VOXWIRE_TEST_PANIC").is_none() {
             return;
