@@ -412,6 +412,10 @@ impl Health {
         }
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an error comes with no time, on a thread of the device's own"
+    )]
     fn is_one_too_many(&self) -> bool {
         let now = Instant::now();
         let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);

@@ -82,11 +82,13 @@ impl Talk {
         self.muted.store(muted, Relaxed);
     }
 
+    #[cfg(any(test, feature = "screen"))]
     pub(crate) fn toggle_mute(&self) {
         self.muted.fetch_xor(true, Relaxed);
     }
 
     /// The key to talk is down, or not.
+    #[cfg(any(test, feature = "screen"))]
     pub(crate) fn press(&self, pressed: bool) {
         self.pressed.store(pressed, Relaxed);
     }
@@ -97,6 +99,7 @@ impl Talk {
     }
 
     /// What a person has to know, if anything.
+    #[cfg(any(test, feature = "screen"))]
     pub(crate) fn state(&self) -> Option<&'static str> {
         match (self.muted.load(Relaxed), self.is_push_to_talk(), self.pressed.load(Relaxed)) {
             (true, ..) => Some("muted"),

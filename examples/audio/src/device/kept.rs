@@ -103,7 +103,7 @@ impl<T: End> Again<T> {
         let work = move || {
             drop(gone);
             while Weak::strong_count(&is_wanted) > 0 {
-                std::thread::sleep(pause);
+                std::thread::park_timeout(pause);
                 if let Ok(device) = open() {
                     // Nobody may want it any more: it is closed then.
                     return drop(sender.send(device));
