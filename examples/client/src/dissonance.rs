@@ -9,6 +9,7 @@ use crate::device::DeviceFlags;
 use crate::error::Error;
 use crate::link::Link;
 use crate::protocols::{Entry, entry};
+use crate::recordings::check_writable;
 use crate::report::{Report, listed, quoted};
 use crate::screen;
 use crate::signals::Signals;
@@ -85,6 +86,9 @@ struct JoinFlags {
     /// Record what is heard to a WAV file.
     #[arg(long, value_name = "FILE.wav")]
     record: Option<PathBuf>,
+    /// Record each speaker to a file of its own, beside this name: call.wav leads to call-ann.wav.
+    #[arg(long, value_name = "FILE.wav")]
+    record_each: Option<PathBuf>,
     #[command(flatten)]
     devices: DeviceFlags,
     #[command(flatten)]
@@ -191,13 +195,14 @@ async fn join_options(
     report: &Report,
     signals: &mut Signals,
 ) -> Result<Options, Error> {
-    let JoinFlags { rooms, to, text, play, record, devices, length, gain, denoise, .. } = flags;
+    let JoinFlags { rooms, to, text, play, record, record_each, devices, length, gain, denoise, .. } = flags;
     if rooms.is_empty() && to.is_empty() {
         return Err(Error::Usage("name a room to join, or a player to speak to with --to".into()));
     }
     let devices = devices.choose(report);
     report.talk().start_volumes(&flags.volume)?;
     flags.talk.apply(report, false)?;
+    record_each.as_deref().map(check_writable).transpose()?;
     let source = prepare(play.as_ref(), record.as_deref(), &devices, report, signals).await?;
     Ok(Options {
         speak_to_rooms: if to.is_empty() { rooms.clone() } else { Vec::new() },
@@ -206,6 +211,7 @@ async fn join_options(
         text,
         source,
         record,
+        record_each,
         loudspeaker: devices.output,
         length,
         wait: flags.wait,

@@ -11,6 +11,7 @@ use crate::device::DeviceFlags;
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::protocols::{Entry, entry};
+use crate::recordings::check_writable;
 use crate::report::Report;
 use crate::screen;
 use crate::signals::Signals;
@@ -42,6 +43,9 @@ struct Flags {
     /// Record what is heard to a WAV file.
     #[arg(long, global = true, value_name = "FILE.wav")]
     record: Option<PathBuf>,
+    /// Record each speaker to a file of its own, beside this name: call.wav leads to call-ann.wav.
+    #[arg(long, global = true, value_name = "FILE.wav")]
+    record_each: Option<PathBuf>,
     #[command(flatten)]
     devices: DeviceFlags,
     #[command(flatten)]
@@ -147,6 +151,7 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
         let whole = move || file.whole(SAMPLE_RATE, most);
         source = Some(Source::Clip(signals.interrupt_blocking("reading sound files", whole).await?));
     }
+    flags.record_each.as_deref().map(check_writable).transpose()?;
     let password = password::read(&user, &mut signals).await?;
     match &flags.action {
         Action::Call { group } => screen::open(report, &format!("msgpack: {user} in the call of {group}")),
@@ -157,6 +162,7 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     let options = Options {
         source,
         record: flags.record,
+        record_each: flags.record_each,
         loudspeaker: devices.output,
         length: flags.length,
         dialect: if flags.plain { Dialect::Plain } else { Dialect::Zmtp },

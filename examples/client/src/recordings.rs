@@ -1,5 +1,7 @@
 //! `--record`: where recordings go, and whether all that was heard is in them.
 
+mod tracks;
+
 use crate::error::{Error, failed};
 use crate::report::Report;
 use crate::signals::Signals;
@@ -12,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
+pub(crate) use tracks::{TrackFiles, Tracks};
 use voxwire_audio::{Clip, Recording, RecordingAbort, SampleFormat};
 
 /// The recordings of a run: those that are being completed beside what else goes on, and whether all that was heard is in all of them.

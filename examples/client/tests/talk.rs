@@ -159,3 +159,46 @@ fn f_73_a_speaker_is_heard_as_loud_as_is_wanted() {
         assert!((3.0..5.0).contains(&(last / first)), "{name}: {first}, then {last}");
     }
 }
+
+/// F-74: each speaker has a recording of its own, and all begin together.
+#[test]
+fn f_74_each_speaker_is_recorded_alone() {
+    for protocol in [Protocol::DISSONANCE, Protocol::MSGPACK] {
+        let (server, name) = (Server::start(protocol), protocol.name());
+        let folder = temporary(&format!("talk-each-{name}"));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        let each = format!("--record-each {} --for 6", folder.join("call.wav").display());
+        let group = protocol == Protocol::MSGPACK;
+        if group {
+            assert_eq!(server.client("register --user ann").0, Some(0));
+            assert_eq!(server.client("create-group all --user ann").0, Some(0));
+            for user in ["bob", "carol"] {
+                assert_eq!(server.client(&format!("register --user {user}")).0, Some(0));
+                assert_eq!(server.client(&format!("join-group all --user {user}")).0, Some(0));
+            }
+        }
+        let call = |user: &str, rest: &str| match group {
+            true => (format!("call all --user {user} {rest}"), "in the call"),
+            false => (format!("--name {user} join Red {rest}"), "joined"),
+        };
+        let (arguments, up) = call("ann", &each);
+        let ann = server.spawn(&arguments, up);
+        for (user, hz) in [("bob", 300), ("carol", 1000)] {
+            let (arguments, _) = call(user, &format!("--play tone:{hz} --for 1"));
+            assert_eq!(server.client(&arguments).0, Some(0), "{name}, {user}");
+        }
+        let (code, out, errors) = ann.end();
+        assert_eq!(code, Some(0), "{name}: {out}{errors}");
+        let loud = |user: &str| {
+            let clip = load(&folder.join(format!("call-{user}.wav"))).unwrap().clip;
+            let at = |at: Option<usize>| at.unwrap() as f64 / f64::from(clip.rate);
+            let is_loud = |sample: &f64| sample.abs() > 0.1;
+            (at(clip.samples.iter().position(is_loud)), at(clip.samples.iter().rposition(is_loud)))
+        };
+        let ((first, last), (next, end)) = (loud("bob"), loud("carol"));
+        // One behind the other, each for a second.
+        assert!(last < next, "{name}: {first} to {last}, {next} to {end}");
+        assert!(last - first > 0.4 && end - next > 0.4, "{name}: {first} to {last}, {next} to {end}");
+    }
+}

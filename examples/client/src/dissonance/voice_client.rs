@@ -10,7 +10,7 @@ use crate::error::{Error, failed};
 use crate::link::advice::on_blocked_udp;
 use crate::link::{Link, close};
 use crate::playout::{LOUDSPEAKER_DELAY, Sink, loudspeaker};
-use crate::recordings::{RecordFile, Recordings};
+use crate::recordings::{RecordFile, Recordings, TrackFiles};
 use crate::report::{Figures, Report, quoted};
 use crate::signals::Signals;
 use crate::trace::{Trace, speaker};
@@ -324,6 +324,9 @@ impl VoiceClient {
     /// Mixes what is heard in one tick.
     fn render(&mut self) -> Result<(), Error> {
         let now = self.started.elapsed();
+        if let Some(path) = self.joined.and_then(|_| self.options.record_each.take()) {
+            self.voices.record(TrackFiles::new(&path, OPUS_RATE, &self.report));
+        }
         let mix = self.voices.render(now);
         self.keep_figures();
         self.levels.1 =
@@ -458,6 +461,7 @@ impl VoiceClient {
         let summary = core::mem::take(&mut self.summary);
         let (mut signals, mut recordings) = (self.signals.clone(), Recordings::new(None, &self.report));
         recordings.complete(recorder);
+        self.voices.take_tracks().for_each(|file| recordings.complete(Some(file)));
         self.close().await;
         // The others need not wait for it.
         recordings.end(&mut signals).await?;

@@ -2,6 +2,7 @@
 
 use super::voice_client::{TICK, TICK_SAMPLES};
 use crate::error::Error;
+use crate::recordings::{RecordFile, TrackFiles, Tracks};
 use crate::report::{Meter, VoiceFigures};
 use crate::talk::Talk;
 use core::time::Duration;
@@ -19,6 +20,8 @@ pub(super) struct Voices {
     /// Who is gone and heard to the end, and how that was.
     over: Vec<(String, SpeakerFigures)>,
     talk: Arc<Talk>,
+    /// Where each is recorded.
+    tracks: Option<Tracks>,
 }
 
 /// A frame of a player's speech.
@@ -58,6 +61,16 @@ impl Voices {
     /// `talk` says how loud each is heard.
     pub(super) fn new(talk: Arc<Talk>) -> Self {
         Self { talk, ..Self::default() }
+    }
+
+    /// Records each from now on.
+    pub(super) fn record(&mut self, files: TrackFiles) {
+        self.tracks = Some(Tracks::new(files));
+    }
+
+    /// The recordings, which are to be completed.
+    pub(super) fn take_tracks(&mut self) -> impl Iterator<Item = RecordFile> + use<> {
+        self.tracks.take().into_iter().flat_map(Tracks::into_files)
     }
 
     /// A frame has come in. False if it cannot be played.
@@ -147,7 +160,7 @@ impl Voices {
     /// What is heard in one tick.
     pub(super) fn render(&mut self, now: Duration) -> [f32; TICK_SAMPLES] {
         let mut mix = [0.0; TICK_SAMPLES];
-        let Self { voices, rest, over, talk } = self;
+        let Self { voices, rest, over, talk, tracks } = self;
         let mut all: Vec<&mut Voice> =
             voices.values_mut().chain(rest.iter_mut().map(|(voice, _)| voice)).collect();
         for voice in &mut all {
@@ -167,10 +180,14 @@ impl Voices {
             let wanted = voice.volume * talk.volume_of(&voice.name);
             let gain = if voice.priority < highest { 0.0 } else { wanted };
             mix_into(&mut mix, &voice.rendered, [voice.gain, gain]);
+            if let Some(tracks) = tracks.as_mut().filter(|_| voice.speaks) {
+                tracks.put(&voice.name, &voice.rendered);
+            }
             // One alone, and no louder, is played as it came.
             loud += if gain.max(voice.gain) > 1.0 { 2 } else { u32::from(voice.speaks) };
             voice.gain = gain;
         }
+        tracks.iter_mut().for_each(|tracks| tracks.advance(TICK_SAMPLES));
         if loud > 1 {
             limit(&mut mix);
         }

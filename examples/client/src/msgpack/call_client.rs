@@ -6,6 +6,7 @@ use crate::device::OutputDevice;
 use crate::dialogue::Dialogue;
 use crate::error::{Error, failed};
 use crate::link::Link;
+use crate::recordings::TrackFiles;
 use crate::report::{Figures, Report, Speakers, plain, text};
 use crate::signals::Signals;
 use crate::sound::{Player, Shape, Source, peak};
@@ -40,6 +41,8 @@ const BACKLOG: usize = 32 * 1024 * 1024;
 pub(crate) struct Options {
     pub(crate) source: Option<Source>,
     pub(crate) record: Option<PathBuf>,
+    /// A file for each speaker of a call.
+    pub(crate) record_each: Option<PathBuf>,
     /// Play what is heard.
     pub(crate) loudspeaker: Option<OutputDevice>,
     pub(crate) length: Option<Duration>,
@@ -277,7 +280,7 @@ impl CallClient {
         let player = self.options.source.as_ref().map(|source| source.player(SHAPE)?.gated(&self.report));
         let player = player.transpose()?;
         let file = self.dialogue.recordings.create_named(SAMPLE_RATE, 1, SampleFormat::I16);
-        let mut mixer = Mixer::new(file, self.options.loudspeaker.as_ref())?;
+        let mut mixer = Mixer::new(file, self.options.loudspeaker.as_ref())?.with_tracks(self.tracks());
         let end = self.take_part(Instant::now(), player, &mut mixer, &mut summary).await;
         self.report.progress_end();
         let heard: BTreeMap<&str, u64> =
@@ -298,9 +301,15 @@ impl CallClient {
             let _ = timeout(Duration::from_secs(2), self.ask(ClientCommand::LeaveCall)).await;
         }
         // The others need not wait for it.
-        self.dialogue.recordings.complete(mixer.into_file());
+        mixer.into_files().into_iter().for_each(|file| self.dialogue.recordings.complete(Some(file)));
         end?;
         Ok(summary)
+    }
+
+    /// What `--record-each` asks for.
+    pub(super) fn tracks(&self) -> Option<TrackFiles> {
+        let path = self.options.record_each.as_ref();
+        path.map(|path| TrackFiles::new(path, SAMPLE_RATE, &self.report))
     }
 
     async fn take_part(
@@ -592,6 +601,7 @@ mod tests {
         let options = Options {
             source: None,
             record: None,
+            record_each: None,
             loudspeaker: None,
             length: None,
             dialect,

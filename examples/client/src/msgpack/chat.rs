@@ -336,6 +336,7 @@ impl Chat<'_> {
         let player = self.client.options.source.as_ref().map(gated).transpose()?;
         let file = self.client.dialogue.recordings.create(SAMPLE_RATE, 1, SampleFormat::I16);
         let mixer = Mixer::new(file, self.client.options.loudspeaker.as_ref())?;
+        let mixer = mixer.with_tracks(self.client.tracks());
         self.call = Some(Call::new(group, player, mixer));
         Ok(())
     }
@@ -421,7 +422,7 @@ impl Chat<'_> {
     async fn leave(&mut self) {
         let Some(call) = self.call.take() else { return };
         let client = &mut *self.client;
-        client.dialogue.recordings.complete(call.mixer.into_file());
+        call.mixer.into_files().into_iter().for_each(|file| client.dialogue.recordings.complete(Some(file)));
         client.dialogue.recordings.settle(&mut client.dialogue.signals).await;
     }
 }

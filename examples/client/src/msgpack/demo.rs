@@ -136,6 +136,7 @@ async fn user(address: SocketAddr, name: &str, signals: &Signals) -> Result<Call
     let options = Options {
         source: None,
         record: None,
+        record_each: None,
         loudspeaker: None,
         length: None,
         dialect: Dialect::Zmtp,

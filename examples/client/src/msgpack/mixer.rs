@@ -5,9 +5,11 @@ mod placing;
 use crate::device::OutputDevice;
 use crate::error::Error;
 use crate::playout::Playout;
-use crate::recordings::RecordFile;
+use crate::recordings::{RecordFile, TrackFiles};
+use crate::report::text;
 use core::time::Duration;
-use placing::{Mix, frame, frames};
+use placing::{Mix, SPEAKERS, frame, frames};
+use std::collections::BTreeMap;
 use tokio::time::Instant;
 use voxwire_msgpack::SAMPLE_RATE;
 
@@ -22,15 +24,23 @@ const UP_TO_DATE: Duration = Duration::from_millis(700);
 #[derive(Debug)]
 pub(super) struct Mixer {
     timeline: Option<Timeline>,
+    tracks: Option<Tracks>,
     playout: Option<Playout>,
 }
 
 impl Mixer {
     pub(super) fn new(file: Option<RecordFile>, output: Option<&OutputDevice>) -> Result<Self, Error> {
         Ok(Self {
-            timeline: file.map(Timeline::new),
+            timeline: file.map(|file| Timeline::new(file, Mix::default())),
+            tracks: None,
             playout: output.map(|output| Playout::open(output, SAMPLE_RATE, 1)).transpose()?,
         })
+    }
+
+    /// The same with a file for each speaker.
+    pub(super) fn with_tracks(self, files: Option<TrackFiles>) -> Self {
+        let tracks = files.map(|files| Tracks { files, speakers: BTreeMap::new() });
+        Self { tracks, ..self }
     }
 
     /// Adds what `speaker` said, which arrived at `now` of the call. Returns how loud it is.
@@ -38,6 +48,9 @@ impl Mixer {
         let floats = samples.iter().map(|sample| f32::from(*sample) / 32_768.0);
         if let Some(playout) = &mut self.playout {
             playout.hear(now, speaker, floats.clone());
+        }
+        if let Some(tracks) = &mut self.tracks {
+            tracks.hear(frame(now), speaker, floats.clone());
         }
         if let Some(timeline) = &mut self.timeline {
             timeline.hear(frame(now), speaker, floats);
@@ -65,24 +78,53 @@ impl Mixer {
 
     /// Writes what is due at `now`.
     pub(super) fn advance(&mut self, now: Duration) {
-        if let Some(timeline) = &mut self.timeline {
-            timeline.advance(now);
-        }
+        let tracks = self.tracks.iter_mut().flat_map(Tracks::timelines);
+        self.timeline.iter_mut().chain(tracks).for_each(|timeline| timeline.advance(now));
     }
 
-    /// Ends it: all is on its way to the file, which is to be completed.
-    pub(super) fn into_file(self) -> Option<RecordFile> {
-        self.timeline.map(Timeline::into_file)
+    /// Ends it: all is on its way to the files, which are to be completed.
+    pub(super) fn into_files(self) -> Vec<RecordFile> {
+        let tracks = self.tracks.into_iter().flat_map(|tracks| tracks.speakers.into_values().flatten());
+        self.timeline.into_iter().chain(tracks).map(Timeline::into_file).collect()
     }
 
     #[cfg(test)]
     pub(super) const fn on(playout: Playout) -> Self {
-        Self { timeline: None, playout: Some(playout) }
+        Self { timeline: None, tracks: None, playout: Some(playout) }
     }
 
     #[cfg(test)]
     fn finish(self) -> Result<(), Error> {
-        self.into_file().map_or(Ok(()), RecordFile::finish)
+        self.into_files().into_iter().try_for_each(RecordFile::finish)
+    }
+}
+
+/// A file for each speaker, all from the beginning of the call on.
+#[derive(Debug)]
+struct Tracks {
+    files: TrackFiles,
+    /// `None` where there is no file.
+    speakers: BTreeMap<Vec<u8>, Option<Timeline>>,
+}
+
+impl Tracks {
+    fn hear(&mut self, now: u64, speaker: &[u8], samples: impl ExactSizeIterator<Item = f32>) {
+        if !self.speakers.contains_key(speaker) {
+            let file = self.files.create(&text(speaker));
+            // Those who get no file are too many to be remembered.
+            if self.speakers.len() >= SPEAKERS {
+                return;
+            }
+            let timeline = file.map(|file| Timeline::new(file, Mix::from_the_call()));
+            self.speakers.insert(speaker.into(), timeline);
+        }
+        if let Some(Some(timeline)) = self.speakers.get_mut(speaker) {
+            timeline.hear(now, speaker, samples);
+        }
+    }
+
+    fn timelines(&mut self) -> impl Iterator<Item = &mut Timeline> {
+        self.speakers.values_mut().flatten()
     }
 }
 
@@ -101,8 +143,8 @@ struct Timeline {
 }
 
 impl Timeline {
-    fn new(file: RecordFile) -> Self {
-        Self { mix: Mix::default(), file, written: 0, guessed: u64::MAX, due: Duration::ZERO }
+    fn new(file: RecordFile, mix: Mix) -> Self {
+        Self { mix, file, written: 0, guessed: u64::MAX, due: Duration::ZERO }
     }
 
     fn hear(&mut self, now: u64, speaker: &[u8], samples: impl ExactSizeIterator<Item = f32>) {
@@ -166,7 +208,6 @@ mod tests {
     use super::*;
     use crate::playout::tests::{lateness, listening, speech};
     use crate::report::Report;
-    use placing::SPEAKERS;
     use std::path::Path;
     use voxwire_audio::{Clip, SampleFormat, load};
 

@@ -20,6 +20,8 @@ pub(crate) struct Options {
     pub(crate) text: Option<String>,
     pub(crate) source: Option<Source>,
     pub(crate) record: Option<PathBuf>,
+    /// A file for each speaker.
+    pub(crate) record_each: Option<PathBuf>,
     /// Play what is heard.
     pub(crate) loudspeaker: Option<OutputDevice>,
     pub(crate) length: Option<Duration>,
@@ -51,6 +53,7 @@ impl Options {
             text: None,
             source: None,
             record: None,
+            record_each: None,
             loudspeaker: None,
             length: None,
             wait: Duration::from_secs(30),

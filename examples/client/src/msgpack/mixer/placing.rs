@@ -89,6 +89,11 @@ impl Default for Mix {
 }
 
 impl Mix {
+    /// One that begins with the call, and not with the first word.
+    pub(super) fn from_the_call() -> Self {
+        Self { begun: true, ..Self::default() }
+    }
+
     /// The same from frame `from` on, as far as it is not silent, to go on with.
     pub(super) fn from(&self, from: u64) -> Self {
         let first = (from.saturating_sub(self.start) as usize).min(self.sum.len());
