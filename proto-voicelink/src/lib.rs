@@ -54,7 +54,7 @@ pub use {
     server::{Server, ServerSettings, ServerStats, reason},
     voxwire_core::{NameError, check_name},
     wire::{
-        ByteOrder, DEFAULT_PORT, Format, HANDSHAKE_HEAD_LEN, HEAD_LEN, LIMITS, MAX_CONTROL, MAX_DATA,
+        ByteOrder, DEFAULT_PORT, ECHO, Format, HANDSHAKE_HEAD_LEN, HEAD_LEN, LIMITS, MAX_CONTROL, MAX_DATA,
         MAX_FIRST, MAX_NAME, MAX_STRAY_DATA, PARAMETERS_HEAD_LEN, Parameters, Ranges, Wire,
     },
 };

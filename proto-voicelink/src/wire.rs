@@ -160,6 +160,9 @@ impl ByteOrder {
     }
 }
 
+/// The name that is called to hear oneself: see [`ServerSettings::echo`](crate::ServerSettings::echo).
+pub const ECHO: &str = "echo";
+
 /// Format Type: how one sample is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]

@@ -567,3 +567,37 @@ fn worlds_of_random_calls_end_in_agreement() {
         assert_eq!(hall.calls(), 0, "seed {seed}");
     }
 }
+
+/// V-15: a caller of `echo` hears itself until it hangs up, and calls others then; a client of that name is called.
+#[test]
+fn v_15_who_calls_echo_hears_itself() {
+    let mut hall = Harness::with(ServerSettings { echo: true, ..ServerSettings::DEFAULT }, Net::PERFECT, 1);
+    let (alice, bob) = (hall.phone("alice"), hall.phone("bob"));
+    hall.call(alice, "echo");
+    hall.settle();
+    assert_eq!(hall.state(alice), SessionState::InCall(AUDIO));
+    hall.events(alice);
+    for said in [&b"one two"[..], b"three f"] {
+        hall.say(alice, said);
+        hall.settle();
+        assert_eq!((hall.heard(alice), hall.heard(bob)), (said.to_vec(), vec![]));
+    }
+    // Who is in that call is busy.
+    hall.call(bob, "alice");
+    hall.settle();
+    assert_eq!(hall.state(bob), SessionState::Idle);
+    hall.tell(alice, ClientCommand::Drop { optional: b"" }).unwrap();
+    hall.settle();
+    assert_eq!((hall.state(alice), hall.events(alice).len()), (SessionState::Idle, 0));
+    assert_eq!(hall.sim.with(hall.server, |server, _, _| server.calls().count()), 0);
+    hall.talk(alice, bob, "bob");
+    hall.tell(alice, ClientCommand::Drop { optional: b"" }).unwrap();
+    let echo = hall.phone("echo");
+    hall.talk(alice, echo, "echo");
+    // Off by default.
+    let mut hall = Harness::new();
+    let alice = hall.phone("alice");
+    hall.call(alice, "echo");
+    hall.settle();
+    assert_eq!(hall.state(alice), SessionState::Idle);
+}

@@ -21,7 +21,8 @@ use voxwire_audio::{SampleFormat, SampleOrder};
 use voxwire_core::{Handler, Instant, Moderation as _, PeerId, Session, Untrusted, canonical_name};
 use voxwire_transport::Listener;
 use voxwire_voicelink::{
-    ByteOrder, Ended, Format, Parameters, Server, ServerCommand, ServerEvent, ServerSettings, ServerStats,
+    ByteOrder, ECHO, Ended, Format, Parameters, Server, ServerCommand, ServerEvent, ServerSettings,
+    ServerStats,
 };
 
 /// Starts serving on `listener`.
@@ -32,7 +33,7 @@ fn start(
     control: Option<Arc<Control>>,
     tap: Arc<Tap>,
 ) -> Result<HubService<Server>, Error> {
-    let Voicelink { answer, idle, idle_call, hide_unknown, forward_callee_name, .. } = *voicelink;
+    let Voicelink { answer, idle, idle_call, hide_unknown, forward_callee_name, echo, .. } = *voicelink;
     let seed = getrandom::u64().unwrap_or_default();
     let defaults = ServerSettings::DEFAULT;
     let limits = voxwire_core::Limits { max_peers: config.connections, ..defaults.limits };
@@ -44,6 +45,7 @@ fn start(
         call_idle_timeout: idle_call,
         hide_unknown,
         forward_callee_name,
+        echo,
         ..defaults
     };
     let mut server = Server::new(settings, seed);
@@ -65,6 +67,7 @@ fn start(
         names: voicelink.names.clone(),
         secrets: by_key(&voicelink.secrets),
         secrets_only: voicelink.secrets_only,
+        echo,
     };
     let handler = Controlled::new(policy, Voicelink::NAME, control).tapped(tap.clone());
     let (protocol, hub) = (Protocol::VOICELINK, hub_settings(config, Protocol::VOICELINK));
@@ -118,6 +121,8 @@ struct AuthPolicy {
     /// By names in their canonical form.
     secrets: BTreeMap<String, String>,
     secrets_only: bool,
+    /// The name for trying a set-up is no client's.
+    echo: bool,
 }
 
 impl AuthPolicy {
@@ -167,6 +172,9 @@ impl AuthPolicy {
             }
             (Some(_), Some(_)) => ServerCommand::Reject { peer, reason: "wrong secret" },
             (Some(_), None) => ServerCommand::Reject { peer, reason: "this name needs a secret" },
+            (None, _) if self.echo && name == ECHO => {
+                ServerCommand::Reject { peer, reason: voxwire_voicelink::reason::NAME_TAKEN }
+            }
             (None, _) if self.secrets_only => ServerCommand::Reject { peer, reason: UNKNOWN_NAME },
             (None, _) => ServerCommand::Admit { peer, proven: false },
         }
@@ -179,6 +187,7 @@ fn verdict_rule<'a>(verdict: &ServerCommand<'a>) -> (Rule, &'a str) {
         ServerCommand::Reject { reason, .. } => match *reason {
             OTHER_ADDRESS => (Rule::FixedName, OTHER_ADDRESS),
             UNKNOWN_NAME => (Rule::SecretsOnly, UNKNOWN_NAME),
+            reason if reason == voxwire_voicelink::reason::NAME_TAKEN => (Rule::Name, reason),
             reason => (Rule::Secret, reason),
         },
         _ => (Rule::Name, "the name will not do"),

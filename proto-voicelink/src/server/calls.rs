@@ -4,7 +4,7 @@ use super::{Line, Peer, Server, ServerSettings, reason};
 use crate::{
     ByteOrder, Cause, Ended, Handshake, Packet, Parameters, Resource, ServerEvent, Unreachable, Violation,
     voice::swap_samples,
-    wire::{MAX_DATA, MAX_STRAY_DATA},
+    wire::{ECHO, MAX_DATA, MAX_STRAY_DATA},
 };
 use alloc::string::{String, ToString};
 use core::{net::IpAddr, time::Duration};
@@ -35,6 +35,28 @@ pub(super) struct Call {
 }
 
 impl Call {
+    /// One that rings.
+    const fn new(
+        now: Instant,
+        (caller, callee): (PeerId, PeerId),
+        parameters: Parameters,
+        payer: Payer,
+    ) -> Self {
+        Self {
+            callee,
+            parameters,
+            up: None,
+            countered: false,
+            swap: false,
+            last_data: now,
+            packets: 0,
+            bytes: 0,
+            caller,
+            rung: now,
+            payer,
+        }
+    }
+
     pub(super) fn other(&self, peer: PeerId) -> PeerId {
         if peer == self.caller { self.callee } else { self.caller }
     }
@@ -65,7 +87,7 @@ impl Server {
             state.call().and_then(|caller| self.calls.get_mut(caller)).filter(|call| call.up.is_some());
         let Some(call) = call else { return self.stray(now, peer, data.len()).map(|()| None) };
         let to = call.other(peer);
-        if state.muted || !self.hearing.hears(to, peer) {
+        if state.muted || (to != peer && !self.hearing.hears(to, peer)) {
             call.last_data = now;
             self.stats.muted = self.stats.muted.saturating_add(1);
             if let Some(until) = pause {
@@ -115,6 +137,28 @@ impl Server {
         Err(Violation::StrayData)
     }
 
+    /// A call that has one side: each packet of audio goes back to its sender.
+    fn echo(
+        &mut self,
+        now: Instant,
+        caller: PeerId,
+        payer: Payer,
+        parameters: Parameters,
+    ) -> ServerEvent<'static> {
+        let call = Call::new(now, (caller, caller), parameters, payer);
+        self.calls.insert(caller, Call { up: Some(now), ..call });
+        self.outbox.limit(caller, MAX_DATA.min(self.settings.limits.max_frame));
+        self.outbox.budget(caller, budget(&parameters, self.settings.droppable_budget));
+        if let Some(state) = self.peers.get_mut(caller) {
+            state.line = Line::Busy(caller);
+        }
+        self.watch(now, caller);
+        self.send(caller, &Packet::Accept { optional: b"" });
+        self.call_deadlines.set(caller, now.saturating_add(self.settings.call_idle_timeout));
+        self.stats.established = self.stats.established.saturating_add(1);
+        ServerEvent::Established { caller, callee: caller, parameters }
+    }
+
     /// A Handshake with a user name: puts the call through, or says why not.
     pub(super) fn call<'a>(
         &mut self,
@@ -147,6 +191,9 @@ impl Server {
         }
         let source = self.peers.address(caller).map(|from| from.ip());
         let payer = self.attempts.payer(caller, source);
+        if callee == Err(Unreachable::NotFound) && self.settings.echo && user_name == ECHO.as_bytes() {
+            return Ok(Some(self.echo(now, caller, payer, parameters)));
+        }
         let callee = callee.and_then(|callee| self.may_ring(now, callee, payer, source));
         match callee {
             Ok(callee) => {
@@ -212,20 +259,7 @@ impl Server {
         let shown = self.shown_name(caller);
         let name = if self.settings.forward_callee_name { user_name } else { shown.as_bytes() };
         self.send(callee, &Packet::Handshake(Handshake { parameters, user_name: name, optional }));
-        let call = Call {
-            callee,
-            parameters,
-            up: None,
-            countered: false,
-            swap: false,
-            last_data: now,
-            packets: 0,
-            bytes: 0,
-            caller,
-            rung: now,
-            payer,
-        };
-        self.calls.insert(caller, call);
+        self.calls.insert(caller, Call::new(now, (caller, callee), parameters, payer));
         // From here on, for either side may believe the call to be up before it is, or after it was.
         let max_frame = MAX_DATA.min(self.settings.limits.max_frame);
         for peer in [caller, callee] {
@@ -327,7 +361,9 @@ impl Server {
         let other = call.other(peer);
         let refused = call.countered && call.up.is_none() && peer == caller;
         let closed = matches!(packet, Packet::Close { .. }) && refused;
-        self.send(other, &packet);
+        if other != peer {
+            self.send(other, &packet);
+        }
         let cause = if closed { Cause::Closed } else { Cause::Dropped { by: peer } };
         let ended = self.end(now, caller, cause, Some(other));
         Ok(ended.map(ServerEvent::Ended))
@@ -343,7 +379,9 @@ impl Server {
     ) -> Option<Ended> {
         let callee = self.calls.get(caller)?.callee;
         self.send_drop(caller, why);
-        self.send_drop(callee, why);
+        if callee != caller {
+            self.send_drop(callee, why);
+        }
         self.end(now, caller, cause, None)
     }
 

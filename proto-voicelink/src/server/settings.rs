@@ -20,6 +20,8 @@ pub struct ServerSettings {
     pub forward_callee_name: bool,
     /// Answer a call to an unknown user as if the user were busy: no client can find out who exists. Default: off.
     pub hide_unknown: bool,
+    /// Answer a call to [`ECHO`](crate::ECHO), where no client has that name: what the caller says comes back to it. Default: off.
+    pub echo: bool,
     /// How long a call may ring, and how long a counter-proposal may wait. Default: 30 s.
     pub answer_timeout: Duration,
     /// How long a call may be up with no audio either way. Default: 1 h.
@@ -71,6 +73,7 @@ impl ServerSettings {
         ask: false,
         forward_callee_name: false,
         hide_unknown: false,
+        echo: false,
         answer_timeout: Duration::from_secs(30),
         call_idle_timeout: Duration::from_secs(3600),
         idle_timeout: Duration::from_secs(300),

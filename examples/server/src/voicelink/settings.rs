@@ -45,6 +45,8 @@ pub struct Voicelink {
     pub hide_unknown: bool,
     /// Forward a call with the callee's own name, as received.
     pub forward_callee_name: bool,
+    /// Whether a call to `echo` lets a client hear itself; no client gets that name then.
+    pub echo: bool,
     /// Clients whose calls are recorded.
     pub record_names: Vec<String>,
 }
@@ -63,6 +65,7 @@ impl Default for Voicelink {
             idle_call: session.call_idle_timeout,
             hide_unknown: session.hide_unknown,
             forward_callee_name: session.forward_callee_name,
+            echo: true,
             record_names: Vec::new(),
         }
     }

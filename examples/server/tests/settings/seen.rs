@@ -15,6 +15,7 @@ const SEEN: &[(&str, &str, &[&str])] = &[
         "c_45_what_was_said_is_on_the_disk_after_kill_9",
         &["announce-recordings", "dissonance.record-rooms"],
     ),
+    ("settings/voicelink.rs", "v_15_who_calls_echo_hears_itself", &["voicelink.echo"]),
     ("control/recordings.rs", "c_45_a_group_call_is_recorded", &["msgpack.record-groups"]),
     (
         "control/recordings.rs",
