@@ -63,7 +63,7 @@ pub use {
     voice::{SampleKind, Samples},
     voxwire_core::{NameError, check_name},
     wire::{
-        CLIENT_LIMITS, DEFAULT_PORT, LIMITS, MAX_BEFORE_LOGIN, MAX_CALL_SAMPLES, MAX_CONTENT, MAX_NAME,
+        CLIENT_LIMITS, DEFAULT_PORT, ECHO, LIMITS, MAX_BEFORE_LOGIN, MAX_CALL_SAMPLES, MAX_CONTENT, MAX_NAME,
         MAX_VOICE_FRAME, MAX_VOICE_SAMPLES, SAMPLE_RATE, TOKEN_LEN, Wire,
     },
 };

@@ -19,6 +19,9 @@ pub(crate) const MAX_CALL_FRAME: usize = 3 * MAX_CALL_SAMPLES + MAX_BEFORE_LOGIN
 pub const MAX_VOICE_FRAME: usize = 16 * 1024 * 1024;
 /// Samples per second of a call, which is mono. (Both originals assume it; no message says it.)
 pub const SAMPLE_RATE: u32 = 44_100;
+
+/// The group in whose call a user hears itself, and the sender of what it hears there: see [`ServerSettings::echo`](crate::ServerSettings::echo).
+pub const ECHO: &str = "echo";
 /// Length of a token: a UUID of version 4, in its 36 characters.
 pub const TOKEN_LEN: usize = 36;
 

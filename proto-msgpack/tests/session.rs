@@ -630,3 +630,27 @@ fn m_08_a_copy_that_is_kept_costs_2_kib_at_least() {
     let codes = [(); 5].map(|()| hall.code(dora, whisper("carl", "x")));
     assert_eq!(codes.iter().filter(|code| *code == "SUCCESS").count(), 4, "{codes:?}");
 }
+
+/// M-13: in the call of `echo` each user hears itself alone; a group of that name is like others.
+#[test]
+fn m_13_who_joins_the_call_of_echo_hears_itself() {
+    let settings = ServerSettings { echo: true, ..ServerSettings::DEFAULT };
+    let mut hall = Harness::new(settings, Office::discreet(), 1);
+    let (ann, bob) = (hall.user("ann"), hall.user("bob"));
+    let say = || ClientCommand::Say { samples: [1_i16, 2, 3][..].into() };
+    assert_eq!([hall.code(ann, call("echo")), hall.code(bob, call("echo"))], ["SUCCESS"; 2]);
+    let (_ann, _bob) = (hall.heard(ann), hall.heard(bob));
+    hall.ask(ann, say());
+    let heard = r#"CallData { sender: "echo", samples: 3 Int samples }"#;
+    assert_eq!((hall.heard(ann), hall.heard(bob)), (vec![heard.into()], vec![]));
+    assert_eq!(hall.code(ann, create("echo")), "GROUP_ALREADY_EXIST");
+    assert_eq!(hall.code(ann, join("echo")), "GROUP_MEMBER_ALREADY_EXIST");
+    assert_eq!(hall.office(|server, _, _| server.in_calls()), 2);
+    assert_eq!(hall.code(ann, ClientCommand::LeaveCall), "SUCCESS");
+    assert_eq!(hall.office(|server, _, _| server.in_calls()), 1);
+    // Off by default: a group like others.
+    let mut hall = Harness::safe();
+    let ann = hall.user("ann");
+    assert_eq!(hall.code(ann, call("echo")), "GROUP_DOES_NOT_EXIST");
+    assert_eq!(hall.code(ann, create("echo")), "SUCCESS");
+}

@@ -106,7 +106,7 @@ fn start(
 }
 
 fn session_settings(config: &Config, msgpack: &Msgpack) -> ServerSettings {
-    let Msgpack { keep, group_days, resume, .. } = *msgpack;
+    let Msgpack { keep, group_days, resume, echo, .. } = *msgpack;
     let defaults = match config.profile_of(Protocol::MSGPACK) {
         Profile::Safe => ServerSettings::DEFAULT,
         Profile::Original => ServerSettings::ORIGINAL,
@@ -114,6 +114,7 @@ fn session_settings(config: &Config, msgpack: &Msgpack) -> ServerSettings {
     ServerSettings {
         limits: Limits { max_peers: config.connections, max_outbox: 128 << 20, ..defaults.limits },
         keep: keep && defaults.keep,
+        echo: echo && !defaults.lenient,
         resume_timeout: resume,
         unused_group_lifetime: if group_days == 0 { NEVER } else { DAY.saturating_mul(group_days) },
         ..defaults
@@ -247,7 +248,6 @@ pub(crate) struct Shared {
     hashes: Histogram,
     /// Told who logs in.
     control: Option<Arc<Control>>,
-    /// Told what is said.
     tap: Arc<Tap>,
 }
 

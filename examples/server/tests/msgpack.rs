@@ -412,3 +412,26 @@ fn m_03_codes_and_events_have_names_for_people() {
     let event = ClientEvent::Response { action: voxwire_msgpack::Action::Login, code: Code(7), again: false };
     assert_eq!(format!("{event:?}"), "Response { action: Login, code: 7, again: false }");
 }
+
+/// M-13: `echo`, which is no group of a user's.
+#[test]
+fn m_13_who_joins_the_call_of_echo_hears_itself() {
+    for (data, more) in [("echo", &[][..]), ("echo-off", &["--msgpack-echo", "false"])] {
+        let server = start(data, more);
+        runtime().block_on(async {
+            let mut ann = User::connect(server.address("msgpack zmtp"), Dialect::Zmtp).await;
+            ann.log_in("ann").await;
+            let group_name = "echo".into();
+            let joined = ann.ask(ClientCommand::JoinCall { group_name }).await;
+            if !more.is_empty() {
+                assert!(joined.contains("GROUP_DOES_NOT_EXIST"), "{joined}");
+                return;
+            }
+            assert!(joined.starts_with("CallJoined"), "{joined}");
+            let heard = ann.ask(ClientCommand::Say { samples: (&[7_i16; 80][..]).into() }).await;
+            assert!(heard.starts_with("CallData") && heard.contains("echo"), "{heard}");
+            let made = ann.ask(ClientCommand::CreateGroup { group_name }).await;
+            assert!(made.contains("GROUP_ALREADY_EXIST"), "{made}");
+        });
+    }
+}

@@ -1,7 +1,7 @@
 //! Calls: who takes part, and the audio.
 
 use super::{Action, Answer, Server, ServerEvent, ServerMessage};
-use crate::{Code, Samples, Secret, Text, Violation};
+use crate::{Code, ECHO, Samples, Secret, Text, Violation};
 use alloc::{boxed::Box, vec::Vec};
 use voxwire_core::{EncodeError, Instant, Lane, PeerId};
 
@@ -23,8 +23,10 @@ impl Server {
         {
             return Err(Code::USER_NOT_CONNECTED);
         }
-        self.member_of(group_name, username)?;
-        self.use_group(now, group_name);
+        if !self.is_echo(group_name) {
+            self.member_of(group_name, username)?;
+            self.use_group(now, group_name);
+        }
         for peer in self.parties(peer, username) {
             self.take_part(peer, group_name.0);
         }
@@ -62,12 +64,15 @@ impl Server {
     pub(super) fn take_part(&mut self, peer: PeerId, group_name: &[u8]) {
         self.leave(peer);
         let known_by = self.groups.key(group_name);
+        let is_echo = self.is_echo(Text(group_name));
         let Some(state) = self.peers.get_mut(peer) else { return };
-        let (Some(login), Some(group)) = (&state.login, self.groups.get_mut(group_name)) else { return };
-        state.call = Some(known_by.into());
-        if state.gone.is_none() {
-            group.call.push((peer, login.user));
+        let Some(login) = &state.login else { return };
+        match self.groups.get_mut(group_name) {
+            Some(group) if state.gone.is_none() => group.call.push((peer, login.user)),
+            None if !is_echo => return,
+            _ => {}
         }
+        state.call = Some(known_by.into());
         self.in_calls = self.in_calls.saturating_add(1);
     }
 
@@ -121,6 +126,9 @@ impl Server {
                 members.contains(&*self.groups.key(username.0))
             }
         };
+        if authorized && takes_part() && self.is_echo(group_name) {
+            return self.echo(peer, username, group_name, samples);
+        }
         let user = self.users.get(username.0).map(|user| user.number);
         let (Some(group), Some(user)) = (group.filter(|group| may_talk(&group.members)), user) else {
             self.stats.stray = self.stats.stray.saturating_add(1);
@@ -149,5 +157,35 @@ impl Server {
             }
             Err(_) => Ok(None),
         }
+    }
+
+    /// Whether a group is the one whose call has each user alone.
+    pub(super) fn is_echo(&self, group_name: Text<'_>) -> bool {
+        self.settings.echo
+            && *self.groups.key(group_name.0) == *ECHO.as_bytes()
+            && self.groups.get(group_name.0).is_none()
+    }
+
+    /// Hands live audio back to its sender.
+    fn echo<'a>(
+        &mut self,
+        peer: PeerId,
+        username: Text<'a>,
+        group_name: Text<'a>,
+        samples: Samples<'a>,
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        if self.is_muted(username).voice {
+            self.stats.muted = self.stats.muted.saturating_add(1);
+            return Ok(None);
+        }
+        let update = ServerMessage::CallData { sender: ECHO.into(), samples };
+        if let Err(EncodeError::NoRoom { needed, available }) =
+            self.outbox.send([peer], Lane::Droppable, &update, &self.wire)
+        {
+            return Err(Violation::OutboxFull(voxwire_core::Full { needed, available }));
+        }
+        self.stats.packets = self.stats.packets.saturating_add(1);
+        let watched = self.is_watched(username, group_name);
+        Ok(watched.then_some(ServerEvent::Voice { peer, username, group_name, samples }))
     }
 }

@@ -206,7 +206,8 @@ impl Server {
     ) -> Answer<'a> {
         self.authorize(now, peer, username, token)?;
         let (known_by, owner) = (self.groups.key(group_name.0), self.groups.key(username.0));
-        if self.groups.get(group_name.0).is_some() || self.groups.creating.contains(&*known_by) {
+        let is_taken = self.groups.get(group_name.0).is_some() || self.is_echo(group_name);
+        if is_taken || self.groups.creating.contains(&*known_by) {
             return Err(Code::GROUP_ALREADY_EXIST);
         }
         if let Some(error) = self.wrong_with(group_name) {
@@ -239,6 +240,9 @@ impl Server {
     ) -> Answer<'a> {
         self.authorize(now, peer, username, token)?;
         let (known_by, member) = (self.groups.key(group_name.0), self.groups.key(username.0));
+        if self.is_echo(group_name) {
+            return Err(Code::GROUP_MEMBER_ALREADY_EXIST);
+        }
         let group = self.groups.get_mut(group_name.0).ok_or(Code::GROUP_DOES_NOT_EXIST)?;
         if group.members.contains(&*member) {
             return Err(Code::GROUP_MEMBER_ALREADY_EXIST);

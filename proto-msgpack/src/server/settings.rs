@@ -45,6 +45,9 @@ pub struct ServerSettings {
     /// Live audio is taken only from those who take part in the call, and a call is joined by a connection rather than by a user.
     /// Default: on.
     pub participants_only: bool,
+    /// Each user is a member of the group [`ECHO`](crate::ECHO), unless there is one of that name: in its call the server hands live audio
+    /// back to its sender. Default: off.
+    pub echo: bool,
     /// Ask the application to keep messages for users who are offline, rather than refuse them. Default: on.
     pub keep: bool,
     /// Have the application look whether the users of `add_contact` exist before anything else is checked. Default: off.
@@ -115,6 +118,7 @@ impl ServerSettings {
         bound_tokens: true,
         shared_tokens: false,
         participants_only: true,
+        echo: false,
         keep: true,
         contacts_first: false,
         resume_timeout: Duration::from_secs(60),
@@ -146,6 +150,7 @@ impl ServerSettings {
         bound_tokens: false,
         shared_tokens: true,
         participants_only: false,
+        echo: false,
         keep: false,
         contacts_first: true,
         ..Self::DEFAULT

@@ -36,6 +36,8 @@ pub struct Msgpack {
     pub keep_days: u32,
     /// After how many days a group with members is forgotten that no user has used: 60; 0 for never.
     pub group_days: u32,
+    /// Whether users hear themselves in the call of a group `echo`, which no user can make then.
+    pub echo: bool,
     /// Groups whose calls are recorded.
     pub record_groups: Vec<String>,
     /// Messages kept for one user; a quarter of them of one sender.
@@ -63,6 +65,7 @@ impl Default for Msgpack {
             keep: true,
             keep_days: 30,
             group_days: 60,
+            echo: true,
             record_groups: Vec::new(),
             max_kept: 1000,
             // A quarter, which one sender may take, is a recording of the greatest length.

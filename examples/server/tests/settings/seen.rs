@@ -15,6 +15,7 @@ const SEEN: &[(&str, &str, &[&str])] = &[
         "c_45_what_was_said_is_on_the_disk_after_kill_9",
         &["announce-recordings", "dissonance.record-rooms"],
     ),
+    ("msgpack.rs", "m_13_who_joins_the_call_of_echo_hears_itself", &["msgpack.echo"]),
     ("settings/voicelink.rs", "v_15_who_calls_echo_hears_itself", &["voicelink.echo"]),
     ("control/recordings.rs", "c_45_a_group_call_is_recorded", &["msgpack.record-groups"]),
     (
