@@ -60,7 +60,11 @@ async fn check_here(only: &[&'static Entry], report: &Report, signals: &Signals)
     let out = Folder::new()?;
     let speech = read(SPEECH).map_err(Error::Failed)?.clip;
     let conditions = Conditions::new(&speech, None, JITTER, &out.0, signals);
-    report.event("checking", json!({ "server": null }), &format!("{}: checking this machine", table::us()));
+    report.event(
+        "checking",
+        json!({ "server": null }),
+        &format!("{}: checking this machine", table::program()),
+    );
     let outcomes = demo::calls(only, &conditions, report).await?;
     let failed = outcomes.iter().filter(|outcome| !outcome.passed).count();
     let advice: Vec<String> = outcomes
@@ -121,7 +125,7 @@ async fn check_server(
             "cannot find {host}: {error}: is the name right, and does this machine reach a name server?"
         ));
     }
-    let text = format!("{}: checking {host}", table::us());
+    let text = format!("{}: checking {host}", table::program());
     report.event("checking", json!({ "server": host }), &text);
     let probe = Probe { link, token: flags.token.unwrap_or_default(), quic: flags.quic, signals };
     let rows = join_all(only.iter().map(|entry| (entry.check)(&probe))).await;

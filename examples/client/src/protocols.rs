@@ -31,7 +31,8 @@ pub(crate) const PROTOCOLS: &[Entry] = rows![
     "echo": crate::echo::ENTRY
 ];
 
-type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + 'a>>;
+type Work<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+type Boxed<'a, T> = Work<'a, Result<T, Error>>;
 
 /// A row of the table.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ pub(crate) struct Entry {
     /// Makes the calls of the demonstration, each of which has a line in its table.
     pub(crate) demo: for<'a> fn(&'a Conditions<'a>) -> Boxed<'a, Vec<Outcome>>,
     /// Looks at a server's ports, each of which has a line in the table of `check`.
-    pub(crate) check: for<'a> fn(&'a Probe<'a>) -> Pin<Box<dyn Future<Output = Vec<Row>> + 'a>>,
+    pub(crate) check: for<'a> fn(&'a Probe<'a>) -> Work<'a, Vec<Row>>,
 }
 
 /// The row of a protocol whose module has `Flags`, `run(link, flags, report)`, `demo::call(conditions)` and `check(probe)`.

@@ -147,8 +147,8 @@ impl Tls {
     }
 }
 
-/// This program, for who reads the table in an issue.
-pub(super) fn us() -> String {
+/// The program and its version, for readers of an issue.
+pub(super) fn program() -> String {
     let (os, processor) = (std::env::consts::OS, std::env::consts::ARCH);
     format!("voxwire-client {} on {os} {processor}", env!("CARGO_PKG_VERSION"))
 }

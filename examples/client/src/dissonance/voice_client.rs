@@ -350,7 +350,6 @@ impl VoiceClient {
             }),
             people: Some(with_rooms(connection.session())),
             voices: voices.figures(true),
-            ..Figures::default()
         });
         Ok(())
     }
