@@ -2,6 +2,7 @@
 
 use crate::file::{Collector, read_all};
 use crate::{Clip, Error, StreamResampler};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -48,6 +49,8 @@ pub struct SoundStream {
     raw: Vec<f64>,
     block: Vec<f64>,
     ready: VecDeque<f64>,
+    /// Samples that came out of the file.
+    came: u64,
     /// All has been read, and all has been made ready.
     ended: bool,
     over: bool,
@@ -73,6 +76,9 @@ struct Readers {
 pub(crate) struct Feed {
     state: Mutex<State>,
     changed: Condvar,
+    /// Bytes that have been read, and bytes in all; 0 where that is not known.
+    read: AtomicU64,
+    length: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -80,6 +86,8 @@ struct State {
     /// Frames per second, and channels.
     shape: Option<(u32, u16)>,
     samples: VecDeque<f64>,
+    /// Samples that have been there.
+    pushed: u64,
     remarks: Vec<String>,
     /// All has been read, or why not.
     over: Option<Result<(), String>>,
@@ -95,8 +103,9 @@ impl SoundFile {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let about = |reason: String| Error::File { path: path.into(), reason };
         let file = File::open(path).map_err(|error| about(error.to_string()))?;
-        let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
-        let feed = Feed::start(file, None).map_err(about)?;
+        let length = length_of(&file);
+        let is_file = length > 0 || file.metadata().is_ok_and(|metadata| metadata.is_file());
+        let feed = Feed::start(file, None, length).map_err(about)?;
         let remarks = feed.begin(!is_file).map_err(about)?;
         let path_again = is_file.then(|| path.to_owned());
         let opened = Mutex::new(Some(Tee::new(feed)));
@@ -108,7 +117,7 @@ impl SoundFile {
     /// # Errors
     /// Those of [`read`](crate::read).
     pub fn from_reader(name: &str, source: impl Read + Send + Sync + 'static) -> Result<Self, String> {
-        let feed = Feed::start(source, None)?;
+        let feed = Feed::start(source, None, 0)?;
         let remarks = feed.begin(true)?;
         Ok(Self { name: name.into(), path: None, opened: Mutex::new(Some(Tee::new(feed))), remarks })
     }
@@ -139,7 +148,8 @@ impl SoundFile {
             (Some(path), None) => {
                 let about = |reason: String| Error::File { path: path.into(), reason };
                 let file = File::open(path).map_err(|error| about(error.to_string()))?;
-                let feed = Feed::start(file, None).map_err(about)?;
+                let length = length_of(&file);
+                let feed = Feed::start(file, None, length).map_err(about)?;
                 feed.begin(false).map_err(about)?;
                 Tee::new(feed)
             }
@@ -156,7 +166,7 @@ impl SoundFile {
         let about = |reason: String| Error::File { path: (&*self.name).into(), reason };
         let path = self.path.clone().ok_or_else(|| about("a pipe cannot be played again".into()))?;
         let file = File::open(&path).map_err(|error| about(error.to_string()))?;
-        let feed = Feed::start(file, Some(path.clone())).map_err(about)?;
+        let feed = Feed::start(file, Some(path.clone()), 0).map_err(about)?;
         Ok(SoundStream::new(Tee::new(feed), rate, channels, false))
     }
 }
@@ -177,6 +187,7 @@ impl SoundStream {
             raw: Vec::new(),
             block: Vec::new(),
             ready: VecDeque::new(),
+            came: 0,
             ended: false,
             over: false,
             remarks: Vec::new(),
@@ -208,6 +219,16 @@ impl SoundStream {
         self.waits = Some(PATIENCE);
     }
 
+    /// How much of a file has been played, 0 to 1: by its bytes until all of it has been read. `None` for a pipe.
+    pub fn played(&self) -> Option<f64> {
+        let feed = lock(&self.tee.0).feed.clone();
+        let (read, length) = (feed.read.load(Relaxed) as f64, feed.length.load(Relaxed) as f64);
+        let state = feed.lock();
+        let read = if state.over.is_some() { 1.0 } else { read / length };
+        let played = self.came as f64 / state.pushed.max(1) as f64 * read;
+        (length > 0.0).then(|| played.clamp(0.0, 1.0))
+    }
+
     /// Whether all has been taken.
     pub fn is_over(&self) -> bool {
         self.over && self.ready.is_empty()
@@ -225,6 +246,7 @@ impl SoundStream {
         let waits = self.waits.filter(|wait| !self.late || *wait == PATIENCE);
         let ((rate, channels), end) = readers.read(self.reader, (frames, self.rate), waits, &mut self.raw);
         drop(readers);
+        self.came += (self.raw.len() - from) as u64;
         let came = self.raw.len() > from;
         self.late = !came;
         if came && let Err(error) = self.feed(rate, channels) {
@@ -369,9 +391,15 @@ impl Drop for Ended {
 
 impl Feed {
     /// Starts reading; again and again, if it can be opened `again`.
-    fn start(source: impl Read + Send + Sync + 'static, again: Option<PathBuf>) -> Result<Arc<Self>, String> {
-        let feed = Arc::new(Self::default());
+    /// `length`: bytes of all of it, 0 where that is not known.
+    fn start(
+        source: impl Read + Send + Sync + 'static,
+        again: Option<PathBuf>,
+        length: u64,
+    ) -> Result<Arc<Self>, String> {
+        let feed = Arc::new(Self { length: length.into(), ..Self::default() });
         let theirs = feed.clone();
+        let source = Counted { source, feed: feed.clone() };
         let read = move || {
             let _ended = Ended(theirs.clone());
             let mut collector = Collector::feeding(theirs.clone());
@@ -442,6 +470,7 @@ impl Feed {
             }
             let some = state.room().min(samples.len());
             state.samples.extend(samples.drain(..some));
+            state.pushed += some as u64;
             drop(state);
             self.changed.notify_all();
         }
@@ -455,6 +484,25 @@ impl State {
         let room = READ_AHEAD - self.samples.len();
         room - room % self.shape.map_or(1, |(_, channels)| usize::from(channels.max(1)))
     }
+}
+
+/// Counts the bytes that are read.
+struct Counted<R> {
+    source: R,
+    feed: Arc<Feed>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.source.read(bytes)?;
+        self.feed.read.fetch_add(read as u64, Relaxed);
+        Ok(read)
+    }
+}
+
+/// 0 where that is not known.
+fn length_of(file: &File) -> u64 {
+    file.metadata().ok().filter(std::fs::Metadata::is_file).map_or(0, |metadata| metadata.len())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -495,5 +543,28 @@ mod tests {
         assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
         feed.push(&mut vec![0.5; 2000]).unwrap();
         assert_eq!(stream.take(960, &mut out), 960);
+    }
+
+    /// F-75: how much of a file has been played is known from its bytes, and in the end it is all.
+    #[test]
+    fn f_75_it_is_known_how_much_of_a_file_has_been_played() {
+        let path = std::env::temp_dir().join(format!("voxwire-played-{}.wav", std::process::id()));
+        let clip = Clip::tone(48_000, 1, 440.0, 20.0);
+        crate::save_wav(&path, &clip, crate::SampleFormat::I16).unwrap();
+        let mut stream = SoundFile::open(&path).unwrap().play(8000, 1).unwrap();
+        stream.wait();
+        let mut out = Vec::new();
+        for second in 1..20 {
+            assert_eq!(stream.take(8000, &mut out), 8000);
+            let played = stream.played().unwrap() * 20.0;
+            assert!((played - f64::from(second)).abs() < 1.0, "{second}: {played}");
+        }
+        while !stream.is_over() {
+            stream.take(8000, &mut out);
+        }
+        assert_eq!(stream.played(), Some(1.0));
+        let pipe = SoundFile::from_reader("speech", crate::SPEECH).unwrap();
+        assert_eq!(pipe.play(8000, 1).unwrap().played(), None);
+        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -6,6 +6,7 @@ mod output;
 use crate::script::{self, Lines, Transcript};
 use crate::talk::Talk;
 use core::fmt;
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use core::time::Duration;
 pub(crate) use figures::{Figures, Meter, Speakers, VoiceFigures};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -51,11 +52,16 @@ pub(crate) struct Report {
     sink: Arc<OnceLock<Arc<dyn Sink>>>,
     /// Where a script reads what is printed, and says what is to be done.
     script: Option<(Arc<Transcript>, Lines)>,
+    /// How much of a file has been played, in thousandths; more than 1000 where none is. All copies have the same.
+    played: Arc<AtomicU32>,
     /// Whether what is said is sent; all copies have the same.
     talk: Arc<Talk>,
     /// Prints instead of standard output.
     printer: Option<Arc<Mutex<Printer>>>,
 }
+
+/// No file is played.
+const NONE_PLAYED: u32 = u32::MAX;
 
 type Printer = dyn FnMut(String) + Send;
 
@@ -78,8 +84,21 @@ impl Report {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
             meter.set_style(style);
         }
+        let played = Arc::new(AtomicU32::new(NONE_PLAYED));
         let (mute, interactive, sink, talk) = (false, false, Arc::default(), Arc::default());
-        Self { json, quiet, mute, meter, output, interactive, sink, script: None, talk, printer: None }
+        Self {
+            json,
+            quiet,
+            mute,
+            meter,
+            output,
+            interactive,
+            sink,
+            script: None,
+            played,
+            talk,
+            printer: None,
+        }
     }
 
     /// The same; `wanted`: it may have a screen, where a person looks at a terminal.
@@ -222,12 +241,29 @@ impl Report {
             format!("{}{}", "#".repeat(filled), "-".repeat(16 - filled))
         };
         let (sent, heard) = (bar(sent), bar(heard));
+        let played = self.shown_played();
         self.meter.set_message(format!(
-            "{:02}:{:02}  out [{sent}]  in [{heard}]",
+            "{:02}:{:02}  out [{sent}]  in [{heard}]{played}",
             seconds / 60,
             seconds % 60
         ));
         self.meter.tick();
+    }
+
+    /// So much of a file has been played, 0 to 1; `None` where none is.
+    pub(crate) fn played(&self, share: Option<f64>) {
+        let thousandths = share.map_or(NONE_PLAYED, |share| (share * 1000.0) as u32);
+        self.played.store(thousandths, Relaxed);
+    }
+
+    /// A bar of ten columns.
+    fn shown_played(&self) -> String {
+        let played = self.played.load(Relaxed);
+        if played > 1000 {
+            return String::new();
+        }
+        let filled = (played / 100) as usize;
+        format!("  file [{}{}] {:3} %", "#".repeat(filled), "-".repeat(10 - filled), played / 10)
     }
 
     /// Shows how the call goes, where that is shown and due.
@@ -315,6 +351,19 @@ mod tests {
         assert_eq!(value["name"], name);
         assert!(lines[0].contains("ไทย ❤\u{fe0f}") && !lines[0].contains(char::is_control));
         assert!(!lines[0].contains(['\u{202e}', '\u{2028}']));
+    }
+
+    /// F-75: what has been played of a file is a bar, and nothing where no file is played.
+    #[test]
+    fn f_75_what_has_been_played_is_a_bar() {
+        let report = Report::silent();
+        assert_eq!(report.shown_played(), "");
+        report.played(Some(0.458));
+        assert_eq!(report.shown_played(), "  file [####------]  45 %");
+        report.played(Some(1.0));
+        assert_eq!(report.shown_played(), "  file [##########] 100 %");
+        report.played(None);
+        assert_eq!(report.shown_played(), "");
     }
 
     /// F-04

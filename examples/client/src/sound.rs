@@ -302,6 +302,7 @@ impl Player {
             Sound::File(stream, file) => {
                 let mut samples = Vec::new();
                 let came = stream.take(frames, &mut samples);
+                file.report.played(stream.played().filter(|_| !stream.is_over()));
                 if stream.is_over() {
                     file.remark(&stream.remarks());
                     if came == 0 {

@@ -228,3 +228,18 @@ fn c_23_a_device_is_shown_with_jitter_buffer_and_the_round_trip_that_is_measured
     driver.press("\x03");
     driver.ends(0);
 }
+
+/// F-75: without the screen a bar shows how much of a file has been played.
+#[test]
+fn f_75_a_bar_shows_how_much_of_a_file_has_been_played() {
+    let server = Server::start(Protocol::VOICELINK);
+    let file = temporary("screen-speech.flac");
+    std::fs::write(&file, voxwire_audio::SPEECH).unwrap();
+    let _bob = server.spawn("wait --name bob", "waiting");
+    let call = format!("call bob --name ann --no-screen --play {}", file.display());
+    let mut ann = OnTerminal::start(&server.command(&call), 80, 24, &[]);
+    for filled in ["file [#---", "file [#####---", "file [#########-"] {
+        ann.shows(filled);
+    }
+    ann.ends(0);
+}
