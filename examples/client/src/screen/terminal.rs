@@ -334,14 +334,14 @@ mod tests {
     /// Not a test of its own: the program of the next one, which ends by a panic with the screen open.
     #[test]
     fn panics_for_the_other() {
-        if std::env::var_os("VOXWIRE_TEST_PANIC").is_none() {
-            return;
-        }
+        let Some(go) = std::env::var_os("VOXWIRE_TEST_PANIC").map(std::path::PathBuf::from) else { return };
         let report = crate::report::Report::new(false, false).with_screen(true);
         super::super::open(&report, "about to panic");
         assert!(report.has_screen(), "there is no screen");
         report.plain("waiting", "all is well");
-        std::thread::park_timeout(Duration::from_millis(500));
+        while !go.exists() {
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
         panic!("this is to be read");
     }
 
@@ -351,13 +351,16 @@ mod tests {
     fn c_23_a_panic_gives_the_terminal_back_and_is_read() {
         let mut program = std::process::Command::new(std::env::current_exe().unwrap());
         program.args(["--exact", "screen::terminal::tests::panics_for_the_other", "--nocapture"]);
-        let variables = [("VOXWIRE_TEST_PANIC", "1"), ("RUST_BACKTRACE", "0")];
+        let go = std::env::temp_dir().join(format!("voxwire-panic-{}", std::process::id()));
+        let variables = [("VOXWIRE_TEST_PANIC", go.to_str().unwrap()), ("RUST_BACKTRACE", "0")];
         let mut terminal = pty::OnTerminal::start(&program, 100, 24, &variables);
         terminal.until("the screen", pty::OnTerminal::is_full_screen);
         terminal.shows("about to panic");
         terminal.shows("all is well");
+        std::fs::write(&go, []).unwrap();
         // The harness ends with 101.
         let left = terminal.ends(101);
+        std::fs::remove_file(&go).unwrap();
         assert!(left.contains("panicked at") && left.contains("this is to be read"), "{left}");
     }
 }
