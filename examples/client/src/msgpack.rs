@@ -125,9 +125,8 @@ enum Action {
     },
 }
 
-/// Does what the command line says.
-async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
-    let user = flags.user.ok_or_else(|| Error::Usage("--user NAME: who are you?".into()))?;
+/// Whether it is said what a recording is to be.
+fn check_recording(flags: &Flags) -> Result<(), Error> {
     let recording = matches!(flags.action, Action::VoiceMessage { .. });
     if recording && flags.play.is_none() && !flags.devices.speaks() {
         return Err(Error::Usage(
@@ -137,6 +136,14 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     if recording && !matches!(flags.play, Some(Play::File(_))) && flags.length.is_none() {
         return Err(Error::Usage("how long should it be? --for SECONDS".into()));
     }
+    Ok(())
+}
+
+/// Does what the command line says.
+async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
+    check_recording(&flags)?;
+    let user = flags.user.ok_or_else(|| Error::Usage("--user NAME: who are you?".into()))?;
+    let recording = matches!(flags.action, Action::VoiceMessage { .. });
     let mut signals = Signals::catch()?;
     let devices = flags.devices.choose(report);
     report.talk().start_volumes(&flags.volume)?;

@@ -182,17 +182,8 @@ impl Chat<'_> {
                 call.play(Some(file.player(SHAPE)?.gated(&self.client.report)?));
             }
             Command::Recordings => self.list_recordings(),
-            Command::Play(n) => {
-                // Without a device that is named, on the machine's default.
-                let default = || OutputDevice::default_of(&self.client.report);
-                let output = self.client.options.loudspeaker.clone().unwrap_or_else(default);
-                super::call_client::play(self.recordings.get(n)?, &output)?;
-            }
-            Command::Save(n, path) => {
-                save_wav(&path, self.recordings.get(n)?, SampleFormat::I16)?;
-                let text = format!("saved in {}", path.display());
-                self.client.report.event("saved", json!({ "file": path }), &text);
-            }
+            Command::Play(n) => self.play(n)?,
+            Command::Save(n, path) => self.save(n, &path)?,
             Command::Level => {
                 let text = self.call.as_ref().map_or_else(|| "not in a call".into(), Call::describe);
                 let fields = self.call.as_ref().map_or_else(|| json!({ "in_call": false }), Call::fields);
@@ -200,6 +191,20 @@ impl Chat<'_> {
             }
         }
         Ok(true)
+    }
+
+    fn play(&self, n: Option<usize>) -> Result<(), Error> {
+        // Without a device that is named, on the machine's default.
+        let default = || OutputDevice::default_of(&self.client.report);
+        let output = self.client.options.loudspeaker.clone().unwrap_or_else(default);
+        super::call_client::play(self.recordings.get(n)?, &output)
+    }
+
+    fn save(&self, n: Option<usize>, path: &Path) -> Result<(), Error> {
+        save_wav(path, self.recordings.get(n)?, SampleFormat::I16)?;
+        let text = format!("saved in {}", path.display());
+        self.client.report.event("saved", json!({ "file": path }), &text);
+        Ok(())
     }
 
     /// Text alone goes where the text before it went.
