@@ -64,7 +64,7 @@ struct Flags {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Listen to rooms and speak to them, until the file is played, the time is over, or a signal comes.
-    Join(JoinFlags),
+    Join(Box<JoinFlags>),
     /// Print who is there and who listens to what.
     Rooms,
 }
@@ -164,7 +164,7 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     match flags.action {
         Action::Join(flags) => {
             let mut signals = Signals::catch()?;
-            let options = join_options(flags, options, report, &mut signals).await?;
+            let options = join_options(*flags, options, report, &mut signals).await?;
             let places = if options.to.is_empty() { options.rooms.join(", ") } else { options.to.join(", ") };
             screen::open(report, &format!("dissonance: {} in {places}", options.name));
             let player = VoiceClient::connect(&link, options, report.clone(), signals).await?;
