@@ -9,7 +9,7 @@ use crate::figure::Figure;
 use crate::logging::{EventName, peer_span};
 use crate::names::{Who, quoted};
 use crate::protocols::{Hosted as _, Protocol};
-use crate::recording::{Said, Tap, What};
+use crate::recording::{Said, Speaker, Tap, What};
 use crate::refusals::{Refusals, Rule};
 use crate::service::{HubService, hub_settings};
 pub use settings::{DEFAULT_QUIC_PORT, Dissonance};
@@ -119,14 +119,16 @@ const fn peer_of(event: &ServerEvent<'_>) -> Option<PeerId> {
 fn record(tap: &Tap, server: &mut Server, now: Instant, event: &ServerEvent<'_>) {
     match event {
         ServerEvent::Voice { client, voice, .. } => {
-            let is_said_to = |room: &str| {
+            let is_said_to = |_: &Server, room: &str| {
                 let room = Recipient::Room(room_id(room));
                 voice.channels.iter().any(|channel| channel.recipient() == room)
             };
             let said = Said::Opus { packet: voice.frame, channels: 1, sequence: Some(voice.sequence) };
             let is_opus = server.codec(*client) == Some(Codec::OPUS);
-            if let Some(name) = server.name(*client).filter(|_| is_opus && !voice.frame.is_empty()) {
-                tap.said(now, name, None, is_said_to, said);
+            let name = server.name(*client).filter(|_| is_opus && !voice.frame.is_empty());
+            if let Some(name) = name.map(str::to_owned) {
+                let speaker = Speaker { peer: server.peer(*client), name: &name, with: None };
+                tap.said(server, now, speaker, is_said_to, said);
             }
         }
         ServerEvent::Rooms { client, .. } | ServerEvent::Listening { client, .. } => {
@@ -146,6 +148,14 @@ impl Handler<Server> for Log {
         };
         let _peer = peer_of(&event).map(|peer| peer_span(Dissonance::NAME, server.address(peer)).entered());
         match event {
+            // Texts of the server would not be sent while a client has their sender's name.
+            ServerEvent::Joined { peer, client }
+                if self.1.is_sender(|sender| server.find(sender) == Some(client)) =>
+            {
+                let why = format!("{}: the server's texts come from that name", name(client));
+                self.0.note(Rule::Name, server.address(peer), &why);
+                let _ = server.kick(now, peer, "");
+            }
             ServerEvent::Joined { peer, client } => {
                 tracing::info!(%peer, %client, name = %name(client), "joined");
             }

@@ -26,10 +26,9 @@ use crate::recording::{Tap, What};
 use crate::refusals::{Refusals, Rule};
 use crate::service::{Service, for_goodbyes, hub_settings, record_always};
 use blake2::{Blake2s256, Digest as _};
-use core::future::Future;
 use core::net::{IpAddr, Ipv4Addr};
-use core::pin::Pin;
 use core::time::Duration;
+use core::{future::Future, pin::Pin};
 use job::Job;
 use login_queue::{Attempt, LoginQueue};
 pub use settings::Msgpack;
@@ -595,7 +594,11 @@ impl Handler<Server> for Registrar {
     fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
         record::record(&self.shared.tap, server, now, &event);
         let _peer = peer_of(&event).map(|peer| peer_span(Msgpack::NAME, server.address(peer)).entered());
+        if let Some((ticket, code)) = record::reserved(&self.shared, server, &event) {
+            return refuse(server, now, ticket, code);
+        }
         let name = |peer: PeerId| Who { name: server.name(peer), address: server.address(peer) }.to_string();
+        let register = matches!(event, ServerEvent::Registering { .. });
         match event {
             ServerEvent::Connected { peer, from } => {
                 tracing::debug!(%peer, from = %Address(from), "connected")
@@ -603,13 +606,10 @@ impl Handler<Server> for Registrar {
             ServerEvent::Registering { ticket, .. } if !self.register => {
                 refuse(server, now, ticket, Code::REQUEST_OVER_LIMIT);
             }
-            ServerEvent::Registering { ticket, peer, username, password } => {
+            ServerEvent::Registering { ticket, peer, username, password }
+            | ServerEvent::LoggingIn { ticket, peer, username, password } => {
                 let (username, password) = (server.key(username).into(), password.0.to_vec().into());
-                self.attempt(server, now, Attempt { ticket, peer, register: true, username, password });
-            }
-            ServerEvent::LoggingIn { ticket, peer, username, password } => {
-                let (username, password) = (server.key(username).into(), password.0.to_vec().into());
-                self.attempt(server, now, Attempt { ticket, peer, register: false, username, password });
+                self.attempt(server, now, Attempt { ticket, peer, register, username, password });
             }
             event @ (ServerEvent::AddingContact { .. }
             | ServerEvent::CreatingGroup { .. }

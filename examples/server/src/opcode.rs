@@ -9,7 +9,7 @@ use crate::figure::Figure;
 use crate::logging::{Address, EventName, peer_span, seconds};
 use crate::names::{Who, by_key};
 use crate::protocols::{Hosted as _, Protocol};
-use crate::recording::{Said, Tap, What};
+use crate::recording::{Said, Speaker, Tap, What};
 use crate::refusals::{Refusals, Rule};
 use crate::service::{HubService, hub_settings};
 use core::net::IpAddr;
@@ -200,7 +200,9 @@ impl Handler<Server> for AuthPolicy {
             ServerEvent::Voice { leg, data } => {
                 let Some([speaker, other]) = server.parties_of(leg) else { return };
                 let said = Said::Opus { packet: data, channels: 2, sequence: None };
-                self.tap.said(now, &text(speaker), Some(&text(other)), |_| false, said);
+                let (name, other) = (text(speaker), text(other));
+                let speaker = Speaker { peer: None, name: &name, with: Some(&other) };
+                self.tap.said(server, now, speaker, |_, _| false, said);
             }
             ServerEvent::Ended { caller_name, callee_name, missing, lasted, packets, .. } => {
                 let (caller, callee) = (Text(&caller_name), Text(&callee_name));

@@ -23,7 +23,7 @@ pub(crate) use sound::{Pcm, Said};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-pub(crate) use tap::{Recorded, Tap};
+pub(crate) use tap::{Recorded, Speaker, Tap};
 use voxwire_core::Clock;
 
 /// Where recordings are, in the folder of what is stored.

@@ -9,7 +9,7 @@ use crate::figure::Figure;
 use crate::logging::{Address, EventName, peer_span, seconds};
 use crate::names::{Who, by_key, quoted};
 use crate::protocols::{Hosted as _, Protocol};
-use crate::recording::{Pcm, Said, Tap, What};
+use crate::recording::{Pcm, Said, Speaker, Tap, What};
 use crate::refusals::{Refusals, Rule};
 use crate::service::{HubService, hub_settings};
 use core::net::IpAddr;
@@ -271,9 +271,11 @@ impl Handler<Server> for AuthPolicy {
                 tracing::info!(caller = %who(caller), callee = %who(callee), %parameters, "call up");
             }
             ServerEvent::Voice { peer, to, parameters, order, data } => {
-                let name = |peer| server.name(peer).unwrap_or("unnamed");
+                let name = |peer| server.name(peer).unwrap_or("unnamed").to_owned();
+                let (name, other) = (name(peer), name(to));
+                let speaker = Speaker { peer: None, name: &name, with: Some(&other) };
                 let said = Said::Pcm { pcm: pcm(parameters, order), bytes: data };
-                self.tap.said(now, name(peer), Some(name(to)), |_| false, said);
+                self.tap.said(server, now, speaker, |_, _| false, said);
             }
             ServerEvent::Ended(Ended { caller, callee, cause, lasted, packets, bytes }) => {
                 let (caller, callee) = (who(caller), who(callee));

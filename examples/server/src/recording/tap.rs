@@ -6,9 +6,11 @@ use super::{Count, Said, Shared, Stats, What};
 use crate::control::{Failure, fields, text};
 use crate::figure::Figure;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::time::Duration;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 use voxwire_core::{Ability, Instant, Moderation, PeerId, Unsupported, Watched, canonical_name};
@@ -18,6 +20,9 @@ const MOST: u64 = 64;
 
 /// Bytes of a room's or a client's name.
 const LONGEST: usize = 1024;
+
+/// How long after a client could not be told of a recording it is told again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What is recorded of one protocol. Locked after the session, always.
 #[derive(Debug)]
@@ -42,8 +47,20 @@ struct Active {
     /// On the session's time line.
     begun: Instant,
     stats: Arc<Stats>,
-    /// Who has been told.
-    told: BTreeSet<PeerId>,
+    /// Who has been told, and whether the client was in the room.
+    told: BTreeMap<PeerId, bool>,
+    /// Who could not be told, and when that is tried again.
+    untold: BTreeMap<PeerId, Instant>,
+}
+
+/// Who says something.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Speaker<'a> {
+    /// Whom to tell that it is recorded; `None` where the protocol has no texts.
+    pub(crate) peer: Option<PeerId>,
+    pub(crate) name: &'a str,
+    /// The other client of a call.
+    pub(crate) with: Option<&'a str>,
 }
 
 /// A recording, as the API shows it.
@@ -93,6 +110,12 @@ impl Active {
         ])
     }
 
+    /// Forgets what a client has been told.
+    fn forget(&mut self, peer: PeerId) {
+        self.told.remove(&peer);
+        self.untold.remove(&peer);
+    }
+
     /// What those that are recorded are told.
     fn notice(&self, begins: bool) -> &'static str {
         match (&self.what, begins) {
@@ -100,6 +123,23 @@ impl Active {
             (What::Room(_), false) => "What is said in this room is no longer recorded.",
             (What::Name(_), true) => "What you say is being recorded.",
             (What::Name(_), false) => "What you say is no longer recorded.",
+        }
+    }
+
+    /// The same, for a client that is told by itself.
+    fn notice_to_one(&self, begins: bool) -> Cow<'static, str> {
+        match (&self.what, begins) {
+            (What::Room(room), true) => format!("What you say to {room} is being recorded.").into(),
+            (What::Room(room), false) => format!("What you say to {room} is no longer recorded.").into(),
+            (What::Name(_), _) => self.notice(begins).into(),
+        }
+    }
+
+    /// Whether the recording is of a room, and a client is in that.
+    fn is_in<S: Moderation>(&self, session: &S, peer: PeerId) -> bool {
+        match &self.what {
+            What::Room(room) => session.rooms_joined(peer).any(|joined| joined == room.as_bytes()),
+            What::Name(_) => false,
         }
     }
 }
@@ -160,13 +200,13 @@ impl Tap {
         self.shared.run();
         self.shared.queue.insist(Job::Begin(begin));
         self.begun.fetch_add(1, Relaxed);
-        let told = BTreeSet::new();
-        let mut new = Active { id, what, key, by: by.into(), started, begun: now, stats, told };
+        let (told, untold) = (BTreeMap::new(), BTreeMap::new());
+        let mut new = Active { id, what, key, by: by.into(), started, begun: now, stats, told, untold };
         tracing::info!(protocol = self.protocol, id, by, "a recording begins");
         self.shared.tell(new.event(self.protocol, "started", by));
         let peers = concerned(session, &new.what);
         for peer in peers {
-            self.notify(session, now, &mut new, peer, true);
+            self.announce(session, now, &mut new, peer);
         }
         let shown = new.shown(self.protocol);
         active.push(new);
@@ -190,8 +230,10 @@ impl Tap {
         let _ = watch(session, &ended.what, false);
         let at = now.saturating_duration_since(ended.begun);
         self.shared.queue.insist(Job::End { id, at });
-        for peer in concerned(session, &ended.what) {
-            self.notify(session, now, &mut ended, peer, false);
+        for (peer, is_in) in core::mem::take(&mut ended.told) {
+            if let Err(error) = self.tell(session, now, &ended, (peer, is_in), false) {
+                tracing::warn!(%peer, %error, "a client is not told that a recording has ended");
+            }
         }
         tracing::info!(protocol = self.protocol, id, by, "a recording ends");
         self.shared.tell(ended.event(self.protocol, "stopped", by));
@@ -199,28 +241,32 @@ impl Tap {
     }
 
     /// Something was said: in a call with another client, or to a room, as `is_said_to` tells.
-    pub(crate) fn said(
+    pub(crate) fn said<S: Moderation>(
         &self,
+        session: &mut S,
         now: Instant,
-        speaker: &str,
-        with: Option<&str>,
-        is_said_to: impl Fn(&str) -> bool,
+        speaker: Speaker<'_>,
+        is_said_to: impl Fn(&S, &str) -> bool,
         said: Said<'_>,
     ) {
-        let active = self.lock();
-        for recording in active.iter() {
+        let mut active = self.lock();
+        for recording in active.iter_mut() {
             let is_meant = match (&recording.what, &recording.key) {
-                (What::Room(room), _) => is_said_to(room),
+                (What::Room(room), _) => is_said_to(session, room),
                 (What::Name(_), name) => {
                     let is_name = |party: &str| name.as_deref() == Some(&*canonical_name(party));
-                    is_name(speaker) || with.is_some_and(is_name)
+                    is_name(speaker.name) || speaker.with.is_some_and(is_name)
                 }
             };
             if !is_meant {
                 continue;
             }
+            if let Some(peer) = speaker.peer {
+                self.announce(session, now, recording, peer);
+            }
+            self.announce_again(session, now, recording);
             let at = now.saturating_duration_since(recording.begun);
-            let piece = Piece { id: recording.id, at, speaker: speaker.into(), sound: said.into() };
+            let piece = Piece { id: recording.id, at, speaker: speaker.name.into(), sound: said.into() };
             if !self.shared.queue.push(piece) {
                 recording.stats.add(Count::LostQueue, 1);
                 self.shared.failing("the disk does not take what is said in time");
@@ -240,20 +286,22 @@ impl Tap {
             if let Err(failure) = watch(session, &recording.what, true) {
                 tracing::warn!(%peer, ?failure, "a client that is to be recorded is not");
             }
-            self.notify(session, now, recording, peer, true);
+            self.announce(session, now, recording, peer);
         }
     }
 
     /// A client is in other rooms than before.
     pub(crate) fn moved<S: Moderation>(&self, session: &mut S, now: Instant, peer: PeerId) {
         let mut active = self.lock();
-        for recording in active.iter_mut() {
-            let What::Room(room) = &recording.what else { continue };
-            if session.rooms_joined(peer).any(|joined| joined == room.as_bytes()) {
-                self.notify(session, now, recording, peer, true);
-            } else {
+        for recording in active.iter_mut().filter(|it| matches!(it.what, What::Room(_))) {
+            if recording.is_in(session, peer) {
+                if let Some(is_in) = recording.told.get_mut(&peer) {
+                    *is_in = true;
+                }
+                self.announce(session, now, recording, peer);
+            } else if recording.told.get(&peer) != Some(&false) {
                 // It is told again when it comes back.
-                recording.told.remove(&peer);
+                recording.forget(peer);
             }
         }
     }
@@ -261,31 +309,64 @@ impl Tap {
     /// A client is gone.
     pub(crate) fn gone(&self, peer: PeerId) {
         for recording in self.lock().iter_mut() {
-            recording.told.remove(&peer);
+            recording.forget(peer);
         }
     }
 
-    /// Tells a client that it is recorded, or is no longer; each once.
-    fn notify<S: Moderation>(
+    /// Whether texts of recordings come from that name: no client can have it, because the session sends none under a client's name.
+    pub(crate) fn is_sender(&self, is_it: impl Fn(&str) -> bool) -> bool {
+        is_it(&self.shared.say_as)
+    }
+
+    /// Tells a client that it is recorded, unless it has been told.
+    fn announce<S: Moderation>(&self, session: &mut S, now: Instant, recording: &mut Active, peer: PeerId) {
+        let waits = recording.untold.get(&peer).is_some_and(|again| now < *again);
+        if waits || recording.told.contains_key(&peer) {
+            return;
+        }
+        let is_in = recording.is_in(session, peer);
+        match self.tell(session, now, recording, (peer, is_in), true) {
+            Ok(()) => {
+                recording.untold.remove(&peer);
+                recording.told.insert(peer, is_in);
+            }
+            Err(error) => {
+                let again = now.saturating_add(AGAIN);
+                if recording.untold.insert(peer, again).is_none() {
+                    tracing::warn!(%peer, %error, "a client is not told of a recording yet");
+                }
+            }
+        }
+    }
+
+    /// Tells those that could not be told before.
+    fn announce_again<S: Moderation>(&self, session: &mut S, now: Instant, recording: &mut Active) {
+        let due = recording.untold.iter().filter(|(_, again)| now >= **again);
+        for peer in due.map(|(peer, _)| *peer).collect::<Vec<_>>() {
+            self.announce(session, now, recording, peer);
+        }
+    }
+
+    /// Tells a client that it is recorded, or is no longer: in the room where that can be, or else by itself.
+    fn tell<S: Moderation>(
         &self,
         session: &mut S,
         now: Instant,
-        recording: &mut Active,
-        peer: PeerId,
+        recording: &Active,
+        (peer, is_in): (PeerId, bool),
         begins: bool,
-    ) {
-        let changes = if begins { recording.told.insert(peer) } else { recording.told.remove(&peer) };
-        if !changes || !self.shared.settings.announce || session.lacks(Ability::Say).is_some() {
-            return;
+    ) -> Result<(), S::Refusal> {
+        if !self.shared.settings.announce || session.lacks(Ability::Say).is_some() {
+            return Ok(());
         }
-        let room = match &recording.what {
-            What::Room(room) => Some(room.as_str()),
-            What::Name(_) => None,
-        };
-        let notice = recording.notice(begins);
-        if let Err(error) = session.tell(now, peer, room, &self.shared.say_as, notice) {
-            tracing::warn!(%peer, %error, "a client is not told of a recording");
+        let say_as = &self.shared.say_as;
+        if let What::Room(room) = &recording.what
+            && is_in
+            && session.tell(now, peer, Some(room), say_as, recording.notice(begins)).is_ok()
+        {
+            return Ok(());
         }
+        session.tell(now, peer, None, say_as, &recording.notice_to_one(begins))
     }
 
     /// Of which protocol.
@@ -337,3 +418,6 @@ fn concerned<S: Moderation>(session: &S, what: &What) -> Vec<PeerId> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use crate::kit::{Server, command, file, folder};
 use crate::protocols::next_of;
 use core::net::SocketAddr;
 use serde_json::{Value, json};
-use std::io::Write;
+use std::io::{Read as _, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -18,8 +18,8 @@ use std::process::Command;
 use voxwire_audio::{VoiceSettings, voice_encoder};
 use voxwire_core::Message;
 use voxwire_dissonance::{
-    Channel, ClientId, DeltaClientState, Options, Packet, Profile, Recipient, ServerRelay, VoiceData, Wire,
-    room_id,
+    Channel, ClientId, CodecSettings, DeltaClientState, HandshakeRequest, Options, Packet, Profile,
+    Recipient, ServerRelay, VoiceData, Wire, room_id,
 };
 use voxwire_msgpack::{ClientCommand, Dialect};
 
@@ -392,6 +392,32 @@ fn c_45_a_group_call_is_recorded() {
     if let Some((rate, _)) = read(&of("-2-ben-1-ben.wav").unwrap()) {
         assert_eq!(rate, 44_100);
     }
+}
+
+/// C-45: texts of recordings come from a name that no client has, as none would be told otherwise.
+#[test]
+fn c_45_no_client_has_the_name_that_texts_come_from() {
+    let settings = format!(
+        "control-say-as = \"Ann\"\n{}\n[msgpack]\nport = 0\n",
+        ONLY.replace("[\"dissonance\"]", "[\"dissonance\", \"msgpack\"]")
+    );
+    let control = Controlled::start("record-sender", &settings);
+    let mut stream = connect(control.address("dissonance tcp"));
+    stream.write_all(b"VOXL\x01\x00\x00\x00").unwrap();
+    let request = HandshakeRequest { codec: CodecSettings::DEFAULT, name: "Ann".into() };
+    stream.write_all(&unit(&Packet::HandshakeRequest(request))).unwrap();
+    // It ends, in whatever way.
+    while stream.read(&mut [0; 512]).is_ok_and(|len| len > 0) {}
+    assert_eq!(control.get("/api/v1/dissonance/members")["total"], 0);
+    let address = control.address("msgpack zmtp");
+    runtime().block_on(async {
+        let mut user = User::connect(address, Dialect::Zmtp).await;
+        let (username, password) = ("Ann".into(), "geheim".into());
+        let answer = user.ask(ClientCommand::Register { username, password }).await;
+        assert!(answer.contains("USER_ALREADY_EXIST"), "{answer}");
+        let answer = user.ask(ClientCommand::Login { username, password }).await;
+        assert!(answer.contains("USER_ALREADY_CONNECTED"), "{answer}");
+    });
 }
 
 /// C-45: a call of a client that is recorded has a file for each side: Opus as it came, or samples.
