@@ -22,7 +22,9 @@ pub(super) struct Kept {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Swept {
     pub(super) removed: u64,
-    /// The files that are being written have all the room that there is.
+    /// A file that could not be removed, and why.
+    pub(super) failed: Option<String>,
+    /// What cannot be removed, or is being written, has all the room that there is.
     pub(super) is_full: bool,
 }
 
@@ -41,14 +43,15 @@ fn list(folder: &Path) -> io::Result<Vec<Found>> {
         entries => entries?,
     };
     for entry in entries {
-        let entry = entry?;
+        let Ok(entry) = entry else { continue };
         let is_ours = entry.file_name().to_str().is_some_and(|name| recording_of(name).is_some());
         // One that is removed meanwhile is no error.
         let Some(meta) = is_ours.then(|| entry.metadata()).and_then(Result::ok) else { continue };
+        let Ok(written) = meta.modified() else { continue };
         if meta.is_file() {
             // What it takes on the disk: silence may take nothing.
             let bytes = meta.blocks().saturating_mul(512);
-            found.push(Found { path: entry.path(), written: meta.modified()?, bytes });
+            found.push(Found { path: entry.path(), written, bytes });
         }
     }
     found.sort_by(|one, other| one.path.cmp(&other.path));
@@ -62,12 +65,13 @@ pub(super) fn highest(folder: &Path) -> io::Result<u64> {
     Ok(found.iter().filter_map(name).max().unwrap_or(0))
 }
 
-/// Removes what is not kept any longer, except for files that are being written.
+/// Removes what is not kept any longer, except for files that are being written. One that cannot be removed keeps no other.
 pub(super) fn sweep(
     folder: &Path,
     kept: Kept,
     in_use: &BTreeSet<&Path>,
     now: SystemTime,
+    remove: impl Fn(&Path) -> io::Result<()>,
 ) -> io::Result<Swept> {
     let found = list(folder)?;
     let mut swept = Swept::default();
@@ -76,9 +80,16 @@ pub(super) fn sweep(
         let age = now.duration_since(file.written).unwrap_or_default();
         let is_old = kept.age.is_some_and(|most| age > most);
         if is_old || kept.bytes.is_some_and(|most| total > most) {
-            fs::remove_file(&file.path)?;
+            match remove(&file.path) {
+                Ok(()) => swept.removed += 1,
+                // Somebody else was faster.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    swept.failed.get_or_insert_with(|| format!("{}: {error}", file.path.display()));
+                    continue;
+                }
+            }
             total = total.saturating_sub(file.bytes);
-            swept.removed += 1;
         }
     }
     swept.is_full = kept.bytes.is_some_and(|most| total > most);
@@ -87,7 +98,7 @@ pub(super) fn sweep(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
 
     /// C-45: the oldest go, by age and by room, and nothing that is no recording or is being written.
@@ -111,19 +122,53 @@ mod tests {
         };
         assert_eq!(highest(&folder).unwrap(), 4);
         let all = Kept { age: None, bytes: None };
-        assert_eq!(sweep(&folder, all, &BTreeSet::new(), written).unwrap(), Swept::default());
+        let sweep = |kept, in_use: &BTreeSet<&Path>, now| {
+            let (removed, is_full) =
+                match sweep(&folder, kept, in_use, now, |path| fs::remove_file(path)).unwrap() {
+                    Swept { removed, is_full, failed: None } => (removed, is_full),
+                    swept => panic!("{swept:?}"),
+                };
+            (removed, is_full)
+        };
+        assert_eq!(sweep(all, &BTreeSet::new(), written), (0, false));
         // Room for three, of which the oldest is being written.
         let oldest = folder.join(&names[0]);
         let in_use = BTreeSet::from([&*oldest]);
         let three = Kept { age: None, bytes: Some(3 * 8192) };
-        assert_eq!(sweep(&folder, three, &in_use, written).unwrap(), Swept { removed: 1, is_full: false });
+        assert_eq!(sweep(three, &in_use, written), (1, false));
         assert_eq!(left(), [&*names[0], &names[2], &names[3], "notes.txt"]);
         let none = Kept { age: None, bytes: Some(1) };
-        assert_eq!(sweep(&folder, none, &in_use, written).unwrap(), Swept { removed: 2, is_full: true });
+        assert_eq!(sweep(none, &in_use, written), (2, true));
         let day = Kept { age: Some(Duration::from_secs(86_400)), bytes: None };
         let later = written + Duration::from_secs(86_500);
-        assert_eq!(sweep(&folder, day, &BTreeSet::new(), later).unwrap().removed, 1);
+        assert_eq!(sweep(day, &BTreeSet::new(), later).0, 1);
         assert_eq!(left(), ["notes.txt"]);
+        fs::remove_dir_all(folder).unwrap();
+    }
+    /// C-45: a file that cannot be removed keeps no other, and counts; one that is gone meanwhile does not.
+    #[test]
+    fn c_45_a_file_that_cannot_be_removed_keeps_no_other() {
+        let folder = std::env::temp_dir().join(format!("voxwire-stuck-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let of = |n: u8| folder.join(format!("2026010{n}T000000Z-msgpack-{n}-a-1-b.wav"));
+        (1..=4).for_each(|n| fs::write(of(n), [1; 8192]).unwrap());
+        let (stuck, gone) = (of(1), of(2));
+        let remove = |path: &Path| match path {
+            path if path == stuck => Err(io::ErrorKind::PermissionDenied.into()),
+            path if path == gone => {
+                fs::remove_file(path)?;
+                Err(io::ErrorKind::NotFound.into())
+            }
+            path => fs::remove_file(path),
+        };
+        let kept = |bytes| Kept { age: None, bytes: Some(bytes) };
+        let now = SystemTime::now();
+        let swept = sweep(&folder, kept(2 * 8192), &BTreeSet::new(), now, remove).unwrap();
+        assert_eq!((swept.removed, swept.is_full), (1, false));
+        assert!(swept.failed.is_some_and(|why| why.contains("msgpack-1-")));
+        assert!(stuck.exists() && !of(3).exists() && of(4).exists());
+        let swept = sweep(&folder, kept(1), &BTreeSet::new(), now, remove).unwrap();
+        assert_eq!((swept.removed, swept.is_full, swept.failed.is_some()), (1, true, true));
         fs::remove_dir_all(folder).unwrap();
     }
 }

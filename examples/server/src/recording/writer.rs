@@ -38,6 +38,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
         recordings: BTreeMap::new(),
         sweep_at: clock.now(),
         is_full: false,
+        is_stuck: false,
     };
     let mut ends = false;
     loop {
@@ -61,6 +62,8 @@ struct Writer {
     sweep_at: Instant,
     /// All the room that recordings have is taken.
     is_full: bool,
+    /// The last look at the folder failed: the log says so once.
+    is_stuck: bool,
 }
 
 /// A recording that is being written.
@@ -165,17 +168,25 @@ impl Writer {
         };
         let tracks = self.recordings.values().flat_map(|writing| writing.tracks.values().flatten());
         let in_use: BTreeSet<&Path> = tracks.map(Track::path).collect();
-        match sweep(folder, kept, &in_use, SystemTime::now()) {
+        let failed = match sweep(folder, kept, &in_use, SystemTime::now(), |path| std::fs::remove_file(path))
+        {
             Ok(swept) => {
                 if swept.removed > 0 {
                     tracing::info!(files = swept.removed, "recordings that are no longer kept are removed");
                 }
                 self.is_full = swept.is_full;
                 if swept.is_full {
-                    self.shared.failing("recordings-mib is reached by files that are being written");
+                    self.shared.failing(
+                        "recordings-mib is reached by files that are being written or cannot be removed",
+                    );
                 }
+                swept.failed
             }
-            Err(error) => tracing::warn!(%error, "recordings that are no longer kept cannot be removed"),
+            Err(error) => Some(format!("{}: {error}", folder.display())),
+        };
+        let was_stuck = core::mem::replace(&mut self.is_stuck, failed.is_some());
+        if let Some(why) = failed.filter(|_| !was_stuck) {
+            tracing::warn!(why, "recordings that are no longer kept cannot be removed");
         }
     }
 }
@@ -302,7 +313,8 @@ mod tests {
         };
         let writing = Writing { begun: Instant::ZERO, part: 0, tracks: BTreeMap::new(), count: 0, begin };
         let recordings = BTreeMap::from([(1, writing)]);
-        let writer = Writer { shared, clock, recordings, sweep_at: Instant::ZERO, is_full: false };
+        let writer =
+            Writer { shared, clock, recordings, sweep_at: Instant::ZERO, is_full: false, is_stuck: false };
         (writer, data)
     }
 
