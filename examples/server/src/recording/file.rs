@@ -26,6 +26,11 @@ impl TrackFile {
         &self.path
     }
 
+    /// Whether it was there once.
+    pub(super) const fn exists(&self) -> bool {
+        self.exists
+    }
+
     /// Bytes that wait.
     pub(super) const fn waiting(&self) -> usize {
         self.waiting

@@ -11,14 +11,8 @@ use voxwire_audio::{SampleFormat, SampleOrder, wav_header};
 /// Bytes of samples in a WAV file: its length is a number of 32 bits.
 const MOST_BYTES: u64 = (u32::MAX - 4096) as u64;
 
-/// Pieces that could not be taken, and why.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Lost {
-    /// They are no sound, or more of it than time has gone by.
-    pub(super) unusable: u64,
-    /// The disk takes no more.
-    pub(super) disk: u64,
-}
+/// Bytes that may wait for a file that takes none.
+pub(super) const WAITING: usize = 256 << 10;
 
 #[derive(Debug)]
 pub(super) struct Track {
@@ -28,6 +22,11 @@ pub(super) struct Track {
     coder: Coder,
     /// What may still be put in order.
     pending: Vec<(Duration, Sound)>,
+    /// When the file begins, in its part of the recording.
+    from: Duration,
+    unwritten: u64,
+    is_full: bool,
+    is_gone: bool,
 }
 
 #[derive(Debug)]
@@ -41,13 +40,19 @@ enum Coder {
 
 impl Track {
     /// Nothing is written yet.
-    pub(super) fn new(path: PathBuf, kind: Kind, serial: u32, comments: &[(&str, &str)]) -> io::Result<Self> {
+    pub(super) fn new(
+        path: PathBuf,
+        kind: Kind,
+        from: Duration,
+        serial: u32,
+        comments: &[(&str, &str)],
+    ) -> io::Result<Self> {
         let coder = match kind {
             Kind::Opus { channels } => Coder::Ogg(Box::new(OggOpus::new(serial, channels, comments)?), 0),
             Kind::Pcm(pcm) => Coder::Wav { head: head(pcm, 0).len() },
         };
-        let line = Timeline::new(kind.rate());
-        Ok(Self { kind, file: TrackFile::new(path), line, coder, pending: Vec::new() })
+        let (file, line, pending) = (TrackFile::new(path), Timeline::new(kind.rate()), Vec::new());
+        Ok(Self { kind, file, line, coder, pending, from, unwritten: 0, is_full: false, is_gone: false })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -58,7 +63,7 @@ impl Track {
         self.kind
     }
 
-    /// Adds what came in at a time, since the beginning of the file.
+    /// Adds what came in at a time, since the beginning of the recording's part.
     pub(super) fn add(&mut self, at: Duration, sound: Sound) {
         self.pending.push((at, sound));
     }
@@ -68,46 +73,80 @@ impl Track {
         self.file.waiting()
     }
 
-    /// Puts what came in until then in its place, as far as there is room for so many bytes more.
-    pub(super) fn settle(&mut self, until: Duration, room: usize) -> io::Result<Lost> {
-        let mut lost = Lost::default();
+    /// Puts what came in until then in its place, as far as there is room for so many bytes more. The rest is [due](Self::due) still.
+    /// Returns how many pieces are of no use: no sound, or more of it than time has gone by.
+    pub(super) fn settle(&mut self, until: Duration, room: usize) -> io::Result<u64> {
+        let mut unusable = 0;
         let (mut due, later): (Vec<_>, Vec<_>) =
             core::mem::take(&mut self.pending).into_iter().partition(|(at, _)| *at <= until);
-        self.pending = later;
         let first = due.first().and_then(|(_, sound)| sound.sequence()).unwrap_or(0);
         // Numbers wrap around.
         due.sort_by_key(|(_, sound)| sound.sequence().map(|number| number.wrapping_sub(first).cast_signed()));
+        // One piece is taken, however long, where nothing waits.
+        let own = if self.waiting() == 0 { usize::MAX } else { WAITING.saturating_sub(self.waiting()) };
         let mut taken = 0_usize;
-        for (at, sound) in due {
-            taken = taken.saturating_add(sound.bytes().len());
-            if taken > room || self.is_long() {
-                lost.disk += 1;
-                continue;
+        let mut due = due.into_iter();
+        while let Some((at, sound)) = due.next() {
+            let all = taken.saturating_add(sound.bytes().len());
+            if all > room.min(own) || (taken > 0 && all > WAITING) {
+                self.pending.push((at, sound));
+                break;
             }
+            taken = all;
             let frames = sound.frames();
+            let since = at.saturating_sub(self.from);
             let place =
-                frames.and_then(|frames| Some((frames, self.line.place(at, frames, sound.sequence())?)));
+                frames.and_then(|frames| Some((frames, self.line.place(since, frames, sound.sequence())?)));
             match place {
+                Some((frames, gap)) if self.is_beyond(gap.saturating_add(frames)) => {
+                    self.is_full = true;
+                    self.pending.push((at, sound));
+                    break;
+                }
                 Some((frames, gap)) => self.put(sound, frames, gap)?,
-                None => lost.unusable += 1,
+                None => unusable += 1,
             }
         }
+        self.pending.extend(due.chain(later));
         if let Coder::Ogg(ogg, _) = &mut self.coder {
             ogg.end_page()?;
         }
         self.take_pages();
-        Ok(lost)
+        Ok(unusable)
     }
 
-    /// Whether the file holds no more.
-    fn is_long(&self) -> bool {
+    /// Pieces that came in until then, and are not in their place.
+    pub(super) fn due(&self, until: Duration) -> usize {
+        self.pending.iter().filter(|(at, _)| *at <= until).count()
+    }
+
+    /// Drops these. Returns how many.
+    pub(super) fn drop_due(&mut self, until: Duration) -> u64 {
+        let due = self.due(until) as u64;
+        self.pending.retain(|(at, _)| *at > until);
+        due
+    }
+
+    /// Whether another file has to go on: this one holds no more, or is gone.
+    pub(super) const fn is_over(&self) -> bool {
+        self.is_full || self.is_gone
+    }
+
+    /// Pieces that are in their place, and not on the disk.
+    pub(super) const fn unwritten(&self) -> u64 {
+        self.unwritten
+    }
+
+    /// Whether so many frames more are beyond what a file holds.
+    fn is_beyond(&self, frames: u64) -> bool {
         match self.kind {
             Kind::Opus { .. } => false,
-            Kind::Pcm(pcm) => self.line.end() * stored(pcm).frame_size() as u64 > MOST_BYTES,
+            Kind::Pcm(pcm) => bytes_of(pcm, self.line.end().saturating_add(frames)) > MOST_BYTES,
         }
     }
 
     fn put(&mut self, sound: Sound, frames: u64, gap: u64) -> io::Result<()> {
+        self.unwritten += 1;
         match (&mut self.coder, sound) {
             (Coder::Ogg(ogg, _), Sound::Opus { packet, .. }) => {
                 let silence = ogg.silence(gap)?;
@@ -144,14 +183,20 @@ impl Track {
         if self.file.is_written() {
             return Ok(0);
         }
-        match (&self.coder, self.kind) {
+        let written = match (&self.coder, self.kind) {
             (Coder::Wav { head: size }, Kind::Pcm(pcm)) => {
-                let len = self.line.end() * stored(pcm).frame_size() as u64;
+                let len = bytes_of(pcm, self.line.end());
                 let head = head(pcm, u32::try_from(len).unwrap_or(u32::MAX));
                 self.file.write(Some(&head), Some(*size as u64 + len))
             }
             _ => self.file.write(None, None),
+        };
+        match &written {
+            Ok(_) => self.unwritten = 0,
+            // Somebody has removed it.
+            Err(error) => self.is_gone = self.file.exists() && error.kind() == io::ErrorKind::NotFound,
         }
+        written
     }
 
     /// Takes what came in later than it was ended.
@@ -159,23 +204,38 @@ impl Track {
         core::mem::take(&mut self.pending)
     }
 
-    /// Ends the track: it is silent until then.
-    pub(super) fn end(&mut self, at: Duration, room: usize) -> io::Result<Lost> {
-        let lost = self.settle(at, room)?;
-        let rest = self.line.frames(at).saturating_sub(self.line.end());
+    /// Ends the track: it is silent until then, as far as the file holds that.
+    pub(super) fn end(&mut self, at: Duration) -> io::Result<()> {
+        let since = at.saturating_sub(self.from);
+        let rest = self.line.frames(since).saturating_sub(self.line.end());
+        let is_beyond = self.is_beyond(rest);
         match &mut self.coder {
             Coder::Ogg(ogg, _) => {
                 ogg.silence(rest)?;
                 ogg.end()?;
             }
+            Coder::Wav { .. } if is_beyond => {}
             Coder::Wav { .. } => {
                 self.line.advance(rest);
                 self.file.touch();
             }
         }
         self.take_pages();
-        Ok(lost)
+        Ok(())
     }
+}
+
+/// When a file begins whose first piece comes at that time: then, where the silence before would take half of what a file holds.
+pub(super) fn beginning(kind: Kind, at: Duration) -> Duration {
+    match kind {
+        Kind::Pcm(pcm) if bytes_of(pcm, Timeline::new(pcm.rate).frames(at)) > MOST_BYTES / 2 => at,
+        _ => Duration::ZERO,
+    }
+}
+
+/// Bytes that so many frames take in a file.
+fn bytes_of(pcm: Pcm, frames: u64) -> u64 {
+    frames.saturating_mul(stored(pcm).frame_size() as u64)
 }
 
 /// How samples are stored: those of 8 bits as 16, whose silence is zero.

@@ -4,7 +4,7 @@ use super::names::{FileName, readable};
 use super::queue::{Begin, Job, Piece};
 use super::retention::{Kept, sweep};
 use super::sound::Kind;
-use super::track::{Lost, Track};
+use super::track::{Track, beginning};
 use super::{Count, Shared, Stats};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -106,11 +106,9 @@ impl Writer {
     fn take(&mut self, piece: Piece) {
         let Some(writing) = self.recordings.get_mut(&piece.id) else { return };
         if self.is_full {
-            return self.shared.lost(&writing.begin.stats, Lost { disk: 1, unusable: 0 });
+            return writing.begin.stats.add(Count::LostDisk, 1);
         }
-        if !writing.take(&self.shared, piece) {
-            self.shared.lost(&writing.begin.stats, Lost { disk: 0, unusable: 1 });
-        }
+        writing.take(&self.shared, piece);
     }
 
     /// Bytes that may still wait.
@@ -130,17 +128,11 @@ impl Writer {
             writing.part = part;
             // Those that speak on have new files.
             for piece in later {
-                if !writing.take(&self.shared, piece) {
-                    self.shared.lost(&writing.begin.stats, Lost { disk: 0, unusable: 1 });
-                }
+                writing.take(&self.shared, piece);
             }
         }
         let at = at.saturating_sub(PART * writing.part);
-        let stats = writing.begin.stats.clone();
-        for track in writing.tracks.values_mut().flatten() {
-            let settled = track.settle(at, room);
-            self.shared.wrote(&stats, settled, track, &mut room);
-        }
+        writing.settle(&self.shared, at, &mut room);
     }
 
     fn end(&mut self, id: u64, at: Duration) {
@@ -192,8 +184,14 @@ impl Writer {
 }
 
 impl Writing {
-    /// Adds a piece to its track, which is begun if need be. False if it has none.
-    fn take(&mut self, shared: &Shared, piece: Piece) -> bool {
+    /// Adds a piece to its track, which is begun if need be. One that has none is counted.
+    fn take(&mut self, shared: &Shared, piece: Piece) {
+        if !self.find_track(shared, piece) {
+            self.begin.stats.add(Count::LostUnusable, 1);
+        }
+    }
+
+    fn find_track(&mut self, shared: &Shared, piece: Piece) -> bool {
         let kind = piece.sound.kind();
         let at = piece.at.saturating_sub(PART * self.part);
         let tracks = self.tracks.get_mut(&piece.speaker).map_or(&mut [][..], Vec::as_mut_slice);
@@ -207,7 +205,7 @@ impl Writing {
             return false;
         }
         self.count += 1;
-        match self.begin_track(shared, &piece.speaker, kind) {
+        match self.begin_track(shared, &piece.speaker, kind, beginning(kind, at)) {
             Ok(mut track) => {
                 track.add(at, piece.sound);
                 self.begin.stats.add(Count::Files, 1);
@@ -221,9 +219,9 @@ impl Writing {
         }
     }
 
-    fn begin_track(&self, shared: &Shared, speaker: &str, kind: Kind) -> io::Result<Track> {
+    fn begin_track(&self, shared: &Shared, speaker: &str, kind: Kind, from: Duration) -> io::Result<Track> {
         let Begin { id, protocol, ref what, started, .. } = self.begin;
-        let begins = started + PART * self.part;
+        let begins = started + PART * self.part + from;
         let extension = match kind {
             Kind::Opus { .. } => "ogg",
             Kind::Pcm(_) => "wav",
@@ -233,53 +231,91 @@ impl Writing {
         let comments =
             [("TITLE", what.name()), ("ARTIST", speaker), ("DATE", &date), ("DESCRIPTION", protocol)];
         let serial = u32::try_from(self.count).unwrap_or(0);
-        Track::new(shared.folder.join(name.text()), kind, serial, &comments)
+        Track::new(shared.folder.join(name.text()), kind, from, serial, &comments)
+    }
+
+    /// Puts what came in until then, since the part's beginning, in its place, and writes it. Where a file is over, another one goes on.
+    fn settle(&mut self, shared: &Shared, at: Duration, room: &mut usize) {
+        let begin = PART * self.part;
+        loop {
+            let mut left = Vec::new();
+            for (speaker, tracks) in &mut self.tracks {
+                tracks.retain_mut(|track| {
+                    shared.settle(&self.begin.stats, track, at, room);
+                    if track.is_over() {
+                        left.extend(pieces_of(track, self.begin.id, begin, speaker));
+                    }
+                    !track.is_over()
+                });
+            }
+            self.tracks.retain(|_, tracks| !tracks.is_empty());
+            if left.is_empty() {
+                return;
+            }
+            for piece in left {
+                self.take(shared, piece);
+            }
+        }
     }
 
     /// Ends the tracks of a part, so long after the recording's beginning. Returns what was said later.
     fn end(&mut self, shared: &Shared, at: Duration, room: &mut usize) -> Vec<Piece> {
         let begin = PART * self.part;
         let at = at.saturating_sub(begin);
+        self.settle(shared, at, room);
         let mut later = Vec::new();
         for (speaker, mut tracks) in core::mem::take(&mut self.tracks) {
             for track in &mut tracks {
-                let ended = track.end(at, *room);
-                shared.wrote(&self.begin.stats, ended, track, room);
-                let id = self.begin.id;
-                let said = track.later().into_iter();
-                later.extend(said.map(|(at, sound)| Piece {
-                    id,
-                    at: begin + at,
-                    speaker: speaker.clone(),
-                    sound,
-                }));
+                let ended = track.end(at);
+                shared.wrote(&self.begin.stats, ended, track);
+                self.begin.stats.add(Count::LostDisk, track.unwritten());
+                later.extend(pieces_of(track, self.begin.id, begin, &speaker));
             }
         }
         later
     }
 }
 
+/// What of a track is in no file, and can be in the next one.
+fn pieces_of(track: &mut Track, id: u64, begin: Duration, speaker: &str) -> Vec<Piece> {
+    let piece = |(at, sound)| Piece { id, at: begin + at, speaker: speaker.into(), sound };
+    track.later().into_iter().map(piece).collect()
+}
+
 impl Shared {
-    /// Writes a track in which something was put; the rest is counted.
-    fn wrote(&self, stats: &Stats, put: io::Result<Lost>, track: &mut Track, room: &mut usize) {
-        let written = put.and_then(|lost| {
-            self.lost(stats, lost);
-            track.write()
-        });
+    /// Writes what came in of a track until then. What finds no room is counted.
+    fn settle(&self, stats: &Stats, track: &mut Track, at: Duration, room: &mut usize) {
+        loop {
+            let (due, waiting) = (track.due(at), track.waiting());
+            let put = track.settle(at, *room).map(|unusable| stats.add(Count::LostUnusable, unusable));
+            let is_written = self.wrote(stats, put, track);
+            *room = room.saturating_add(waiting).saturating_sub(track.waiting());
+            let left = track.due(at);
+            if !is_written || track.is_over() || left == 0 || left == due {
+                break;
+            }
+        }
+        match track.is_over() {
+            true => stats.add(Count::LostDisk, track.unwritten()),
+            false => stats.add(Count::LostDisk, track.drop_due(at)),
+        }
+    }
+
+    /// Writes a track in which something was put. False if that fails.
+    fn wrote(&self, stats: &Stats, put: io::Result<()>, track: &mut Track) -> bool {
+        let written = put.and_then(|()| track.write());
         match written {
             Ok(0) => {}
             Ok(bytes) => {
                 stats.add(Count::Bytes, bytes);
                 self.writes.store(true, Relaxed);
             }
-            Err(error) => self.failing(&format!("{}: {error}", track.path().display())),
+            Err(error) => {
+                self.failing(&format!("{}: {error}", track.path().display()));
+                return false;
+            }
         }
-        *room = room.saturating_sub(track.waiting());
-    }
-
-    fn lost(&self, stats: &Stats, lost: Lost) {
-        stats.add(Count::LostDisk, lost.disk);
-        stats.add(Count::LostUnusable, lost.unusable);
+        true
     }
 }
 
@@ -287,15 +323,14 @@ impl Shared {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::sound::Sound;
-    use super::super::{FOLDER, Recorder, What};
+    use super::super::{FOLDER, Pcm, Recorder, What};
     use super::*;
     use crate::config::Config;
     use std::fs;
     use std::path::PathBuf;
     use voxwire_audio::{SampleFormat, SampleOrder};
 
-    const PCM: super::super::Pcm =
-        super::super::Pcm { rate: 8000, channels: 1, format: SampleFormat::U8, order: SampleOrder::Little };
+    const PCM: Pcm = Pcm { rate: 8000, channels: 1, format: SampleFormat::U8, order: SampleOrder::Little };
 
     /// A writer of a recording that began at zero, and its folder.
     fn writer(name: &str) -> (Writer, PathBuf) {
@@ -372,5 +407,77 @@ mod tests {
         writer.take(piece(Duration::ZERO, "0", 1));
         assert_eq!(stats.get(Count::LostDisk), 1);
         let _ = fs::remove_dir_all(data);
+    }
+    /// Has the writer take and write pieces of a speaker, one each second.
+    fn speak(writer: &mut Writer, speaker: &str, from: u32, count: u32) {
+        for second in from..from + count {
+            writer.take(piece(seconds(f64::from(second)), speaker, 129));
+            writer.write(1, Instant::ZERO.saturating_add(seconds(f64::from(second) + 0.5)));
+        }
+    }
+
+    fn path_of(data: &Path, name: &str) -> PathBuf {
+        data.join(FOLDER).join(format!("19700101T{name}"))
+    }
+
+    /// C-45: where a file was removed, another one goes on.
+    #[test]
+    fn c_45_a_file_that_was_removed_is_followed_by_another_one() {
+        let (mut writer, data) = writer("removed");
+        let stats = writer.recordings[&1].begin.stats.clone();
+        speak(&mut writer, "bob", 0, 1);
+        fs::remove_file(path_of(&data, "000000Z-voicelink-1-ann-1-bob.wav")).unwrap();
+        speak(&mut writer, "bob", 1, 2);
+        let samples = samples(&path_of(&data, "000000Z-voicelink-1-ann-2-bob.wav"));
+        assert_eq!((samples.len(), samples[15_999], samples[16_000]), (16_800, 0, 256));
+        assert_eq!((stats.get(Count::Files), stats.get(Count::LostDisk)), (2, 1));
+        fs::remove_dir_all(data).unwrap();
+    }
+
+    /// C-45: a file that cannot be written costs its own sound, and no other speaker's.
+    #[test]
+    fn c_45_a_file_that_cannot_be_written_costs_its_own_sound_alone() {
+        let (mut writer, data) = writer("unwritable");
+        let stats = writer.recordings[&1].begin.stats.clone();
+        speak(&mut writer, "bob", 0, 1);
+        let bobs = path_of(&data, "000000Z-voicelink-1-ann-1-bob.wav");
+        fs::remove_file(&bobs).unwrap();
+        fs::create_dir(&bobs).unwrap();
+        speak(&mut writer, "bob", 1, 400);
+        let waiting = WAITING - writer.room();
+        // Samples of 8 bits are stored in 16.
+        assert!(waiting > 0 && waiting <= 2 * super::super::track::WAITING, "{waiting}");
+        assert!(stats.get(Count::LostDisk) > 100);
+        let before = stats.get(Count::LostDisk);
+        speak(&mut writer, "eve", 401, 1);
+        assert_eq!(stats.get(Count::LostDisk), before);
+        let eves = path_of(&data, "000000Z-voicelink-1-ann-2-eve.wav");
+        assert_eq!(samples(&eves).len(), 401 * 8000 + 800);
+        fs::remove_dir_all(data).unwrap();
+    }
+
+    /// C-45: silence that a file cannot hold is between two files, and a file is not made longer by it at its end.
+    #[test]
+    fn c_45_silence_that_no_file_can_hold_is_between_two_files() {
+        let (mut writer, data) = writer("silence");
+        let stats = writer.recordings[&1].begin.stats.clone();
+        // 197 MB a second.
+        let pcm = Pcm { rate: 768_000, channels: 64, format: SampleFormat::F32, order: SampleOrder::Little };
+        for at in [0, 100, 2000] {
+            let sound = Sound::Pcm { pcm, bytes: vec![1; 2560].into() };
+            writer.take(Piece { id: 1, at: Duration::from_secs(at), speaker: "bob".into(), sound });
+            writer.write(1, Instant::ZERO.saturating_add(Duration::from_secs(at + 1)));
+        }
+        writer.end(1, Duration::from_secs(2200));
+        for name in [
+            "000000Z-voicelink-1-ann-1-bob",
+            "000140Z-voicelink-1-ann-2-bob",
+            "003320Z-voicelink-1-ann-3-bob",
+        ] {
+            let bytes = fs::read(path_of(&data, &format!("{name}.wav"))).unwrap();
+            assert!(bytes.len() < 2560 + 100 && bytes.ends_with(&[1; 2560]), "{name}: {}", bytes.len());
+        }
+        assert_eq!((stats.get(Count::Files), stats.lost()), (3, 0));
+        fs::remove_dir_all(data).unwrap();
     }
 }
