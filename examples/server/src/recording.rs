@@ -12,7 +12,7 @@ mod track;
 mod writer;
 
 use crate::Protocol;
-use crate::config::Config;
+use crate::config::{Config, Profile};
 use crate::control::{Events, fields};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use core::time::Duration;
@@ -23,7 +23,7 @@ pub(crate) use sound::{Pcm, Said};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-pub(crate) use tap::{Recorded, Speaker, Tap};
+pub(crate) use tap::{Comparison, Recorded, Speaker, Tap};
 use voxwire_core::Clock;
 
 /// Where recordings are, in the folder of what is stored.
@@ -152,7 +152,15 @@ impl Recorder {
             // Old files are removed, also where nothing is recorded any more.
             shared.run();
         }
-        let tap = |protocol: Protocol| (protocol.name(), Arc::new(Tap::new(protocol.name(), shared.clone())));
+        let tap = |protocol: Protocol| {
+            let is_original = config.profile_of(protocol) == Profile::Original;
+            let comparison = Comparison {
+                exact_names: is_original && protocol != Protocol::VOICELINK,
+                // A room of Dissonance is the hash of its name.
+                exact_rooms: is_original || protocol == Protocol::DISSONANCE,
+            };
+            (protocol.name(), Arc::new(Tap::new(protocol.name(), shared.clone(), comparison)))
+        };
         Self { taps: Protocol::all().map(tap).collect(), shared }
     }
 

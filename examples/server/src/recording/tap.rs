@@ -29,10 +29,30 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(crate) struct Tap {
     protocol: &'static str,
     shared: Arc<Shared>,
+    comparison: Comparison,
     active: Mutex<Vec<Active>>,
     /// Of all recordings since the start.
     stats: Arc<Stats>,
     begun: AtomicU64,
+}
+
+/// How a session compares names: byte by byte, or in their canonical form.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Comparison {
+    pub(crate) exact_names: bool,
+    pub(crate) exact_rooms: bool,
+}
+
+impl Comparison {
+    /// What the session knows a client by.
+    fn name(self, name: &str) -> Cow<'_, str> {
+        if self.exact_names { name.into() } else { canonical_name(name) }
+    }
+
+    /// What the session knows a room by.
+    fn room(self, room: &str) -> Cow<'_, str> {
+        if self.exact_rooms { room.into() } else { canonical_name(room) }
+    }
 }
 
 /// A recording under way.
@@ -40,8 +60,8 @@ pub(crate) struct Tap {
 struct Active {
     id: u64,
     what: What,
-    /// The name in its canonical form, if it is of a client.
-    key: Option<String>,
+    /// What the session knows the room or the client by.
+    key: String,
     by: String,
     started: SystemTime,
     /// On the session's time line.
@@ -138,20 +158,16 @@ impl Active {
     /// Whether the recording is of a room, and a client is in that.
     fn is_in<S: Moderation>(&self, session: &S, peer: PeerId) -> bool {
         match &self.what {
-            What::Room(room) => session.rooms_joined(peer).any(|joined| joined == room.as_bytes()),
+            What::Room(_) => session.rooms_joined(peer).any(|joined| joined == self.key.as_bytes()),
             What::Name(_) => false,
         }
     }
 }
 
-fn key(name: &str) -> String {
-    canonical_name(name).into_owned()
-}
-
 impl Tap {
-    pub(super) fn new(protocol: &'static str, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(protocol: &'static str, shared: Arc<Shared>, comparison: Comparison) -> Self {
         let (active, stats) = (Mutex::default(), Arc::default());
-        Self { protocol, shared, active, stats, begun: AtomicU64::new(0) }
+        Self { protocol, shared, comparison, active, stats, begun: AtomicU64::new(0) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Active>> {
@@ -172,19 +188,20 @@ impl Tap {
         if what.name().is_empty() || what.name().len() > LONGEST {
             return Err(Failure::Invalid(format!("a name of 1 to {LONGEST} bytes expected")));
         }
-        let key = matches!(what, What::Name(_)).then(|| key(what.name()));
-        let mut active = self.lock();
-        let is_same = |other: &&Active| match &key {
-            Some(key) => other.key.as_ref() == Some(key),
-            None => other.what == what,
+        let key = match &what {
+            What::Room(room) => self.comparison.room(room),
+            What::Name(name) => self.comparison.name(name),
         };
+        let key = key.into_owned();
+        let mut active = self.lock();
+        let is_same = |other: &&Active| other.what.field() == what.field() && other.key == key;
         if let Some(other) = active.iter().find(is_same) {
             return Err(Failure::Refused(format!("recording {} is of the same", other.id)));
         }
-        watch(session, &what, true)?;
+        watch(session, &what, &key, true)?;
         if self.shared.recordings.fetch_add(1, Relaxed) >= MOST {
             self.shared.recordings.fetch_sub(1, Relaxed);
-            let _ = watch(session, &what, false);
+            let _ = watch(session, &what, &key, false);
             return Err(Failure::Refused(format!("recordings: at most {MOST} at a time")));
         }
         let id = self.shared.newest.fetch_add(1, Relaxed) + 1;
@@ -204,7 +221,7 @@ impl Tap {
         let mut new = Active { id, what, key, by: by.into(), started, begun: now, stats, told, untold };
         tracing::info!(protocol = self.protocol, id, by, "a recording begins");
         self.shared.tell(new.event(self.protocol, "started", by));
-        let peers = concerned(session, &new.what);
+        let peers = concerned(session, &new);
         for peer in peers {
             self.announce(session, now, &mut new, peer);
         }
@@ -227,7 +244,7 @@ impl Tap {
         let mut ended = active.remove(place);
         drop(active);
         self.shared.recordings.fetch_sub(1, Relaxed);
-        let _ = watch(session, &ended.what, false);
+        let _ = watch(session, &ended.what, &ended.key, false);
         let at = now.saturating_duration_since(ended.begun);
         self.shared.queue.insist(Job::End { id, at });
         for (peer, is_in) in core::mem::take(&mut ended.told) {
@@ -251,10 +268,10 @@ impl Tap {
     ) {
         let mut active = self.lock();
         for recording in active.iter_mut() {
-            let is_meant = match (&recording.what, &recording.key) {
-                (What::Room(room), _) => is_said_to(session, room),
-                (What::Name(_), name) => {
-                    let is_name = |party: &str| name.as_deref() == Some(&*canonical_name(party));
+            let is_meant = match &recording.what {
+                What::Room(_) => is_said_to(session, &recording.key),
+                What::Name(_) => {
+                    let is_name = |party: &str| recording.key == self.comparison.name(party);
                     is_name(speaker.name) || speaker.with.is_some_and(is_name)
                 }
             };
@@ -280,10 +297,12 @@ impl Tap {
         if active.is_empty() {
             return;
         }
-        let name = session.member(peer).and_then(|member| member.name).map(|name| key(&text(name)));
-        let Some(name) = name else { return };
-        for recording in active.iter_mut().filter(|recording| recording.key.as_ref() == Some(&name)) {
-            if let Err(failure) = watch(session, &recording.what, true) {
+        let Some(name) = session.member(peer).and_then(|member| member.name).map(text) else { return };
+        let name = self.comparison.name(&name);
+        let is_its =
+            |recording: &&mut Active| matches!(recording.what, What::Name(_)) && recording.key == name;
+        for recording in active.iter_mut().filter(is_its) {
+            if let Err(failure) = watch(session, &recording.what, &recording.key, true) {
                 tracing::warn!(%peer, ?failure, "a client that is to be recorded is not");
             }
             self.announce(session, now, recording, peer);
@@ -360,10 +379,7 @@ impl Tap {
             return Ok(());
         }
         let say_as = &self.shared.say_as;
-        if let What::Room(room) = &recording.what
-            && is_in
-            && session.tell(now, peer, Some(room), say_as, recording.notice(begins)).is_ok()
-        {
+        if is_in && session.tell(now, peer, Some(&recording.key), say_as, recording.notice(begins)).is_ok() {
             return Ok(());
         }
         session.tell(now, peer, None, say_as, &recording.notice_to_one(begins))
@@ -399,22 +415,22 @@ impl Tap {
 }
 
 /// Has the session tell what is recorded, or no longer. A client need not be there.
-fn watch<S: Moderation>(session: &mut S, what: &What, on: bool) -> Result<(), Failure> {
+fn watch<S: Moderation>(session: &mut S, what: &What, key: &str, on: bool) -> Result<(), Failure> {
     let watched = match what {
-        What::Room(room) => Watched::Room(room),
-        What::Name(name) if on && session.named(name).is_empty() => return Ok(()),
-        What::Name(name) => Watched::Name(name),
+        What::Room(_) => Watched::Room(key),
+        What::Name(_) if on && session.named(key).is_empty() => return Ok(()),
+        What::Name(_) => Watched::Name(key),
     };
     session.watch(watched, on).map_err(|refusal| Failure::Refused(refusal.to_string()))
 }
 
 /// Whom a recording is of.
-fn concerned<S: Moderation>(session: &S, what: &What) -> Vec<PeerId> {
-    match what {
-        What::Name(name) => session.named(name),
-        What::Room(room) => {
-            let listens = |peer: &PeerId| session.rooms_joined(*peer).any(|joined| joined == room.as_bytes());
-            session.members().map(|member| member.peer).filter(listens).collect()
+fn concerned<S: Moderation>(session: &S, recording: &Active) -> Vec<PeerId> {
+    match recording.what {
+        What::Name(_) => session.named(&recording.key),
+        What::Room(_) => {
+            let peers = session.members().map(|member| member.peer);
+            peers.filter(|peer| recording.is_in(session, *peer)).collect()
         }
     }
 }

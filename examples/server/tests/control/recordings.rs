@@ -394,6 +394,27 @@ fn c_45_a_group_call_is_recorded() {
     }
 }
 
+/// C-45: a group is recorded, and its users are told, however Unicode spells its name.
+#[test]
+fn c_45_a_group_is_recorded_in_each_spelling_of_its_name() {
+    let settings = "only = [\"msgpack\"]\n[msgpack]\nport = 0\nrecord-groups = [\"Jose\\u0301\"]\n";
+    let control = Controlled::start("record-spelling", settings);
+    let address = control.address("msgpack zmtp");
+    let (status, code, _) = control.refuses("/api/v1/msgpack/recordings", &json!({ "room": "Jos\u{e9}" }));
+    assert_eq!((status, code.as_str()), (409, "refused"));
+    runtime().block_on(async {
+        let mut ann = User::connect(address, Dialect::Zmtp).await;
+        ann.log_in("ann").await;
+        ann.ask(ClientCommand::CreateGroup { group_name: "Jos\u{e9}".into() }).await;
+        ann.ask(ClientCommand::JoinCall { group_name: "Jos\u{e9}".into() }).await;
+        let told = ann.hear().await;
+        assert!(told.starts_with("MsgGroup") && told.contains("is being recorded"), "{told}");
+        ann.send(ClientCommand::Say { samples: (&[7_i16; 441][..]).into() });
+        ann.0.flush().await.unwrap();
+        until("it is recorded", || control.get("/api/v1/recordings")["items"][0]["files"] == 1);
+    });
+}
+
 /// C-45: texts of recordings come from a name that no client has, as none would be told otherwise.
 #[test]
 fn c_45_no_client_has_the_name_that_texts_come_from() {

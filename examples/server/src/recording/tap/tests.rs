@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::config::Config;
+use crate::config::{Config, Profile};
 use crate::recording::Recorder;
 use voxwire_core::{Input, Lane, List, Message as _, Output, Session as _, Via};
 use voxwire_dissonance::{
@@ -107,4 +107,28 @@ fn c_45_who_speaks_without_listening_is_told_of_the_recording() {
     assert_eq!(stage.told(), []);
     stage.tap.stop(&mut stage.server, NOW, 1, "ann").unwrap();
     assert_eq!(stage.told(), [(ann, "What you say to Lobby is no longer recorded.".to_owned())]);
+}
+
+/// C-45: what the session takes for one name is recorded once.
+#[test]
+fn c_45_names_of_recordings_are_compared_as_the_session_does() {
+    let data = std::env::temp_dir().join(format!("voxwire-tap-names-{}", std::process::id()));
+    for (profile, protocol, is_room, refused) in [
+        (Profile::Safe, "dissonance", false, true),
+        (Profile::Safe, "dissonance", true, false),
+        (Profile::Safe, "msgpack", true, true),
+        (Profile::Original, "dissonance", false, false),
+        (Profile::Original, "msgpack", true, false),
+    ] {
+        let config = Config { data: data.clone(), profile, ..Config::default() };
+        let recorder = Recorder::open(&config, None);
+        let tap = recorder.tap(protocol).unwrap();
+        let mut server = Server::new(ServerSettings::DEFAULT, 1);
+        let mut start = |name: &str| {
+            let what = if is_room { What::Room(name.into()) } else { What::Name(name.into()) };
+            tap.start(&mut server, NOW, what, "ann").is_err()
+        };
+        assert!(!start("Jos\u{e9}"));
+        assert_eq!(start("Jose\u{301}"), refused, "{protocol} {is_room}");
+    }
 }
