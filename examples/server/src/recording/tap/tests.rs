@@ -4,6 +4,7 @@
 use super::*;
 use crate::config::{Config, Profile};
 use crate::recording::Recorder;
+use std::path::PathBuf;
 use voxwire_core::{Input, Lane, List, Message as _, Output, Session as _, Via};
 use voxwire_dissonance::{
     ClientInfo, ClientState, CodecSettings, HandshakeRequest, Packet, Server, ServerSettings, Text, Wire,
@@ -15,18 +16,26 @@ const NOW: Instant = Instant::from_nanos(1_000_000_000);
 struct Stage {
     server: Server,
     tap: Arc<Tap>,
-    _recorder: Recorder,
+    recorder: Recorder,
+    data: PathBuf,
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.recorder.finish(Duration::from_secs(60));
+        let _ = std::fs::remove_dir_all(&self.data);
+    }
 }
 
 impl Stage {
     /// With a recording of the room `Lobby`, which is number 1.
     fn new(name: &str) -> Self {
         let data = std::env::temp_dir().join(format!("voxwire-tap-{name}-{}", std::process::id()));
-        let recorder = Recorder::open(&Config { data, ..Config::default() }, None);
+        let recorder = Recorder::open(&Config { data: data.clone(), ..Config::default() }, None);
         let tap = recorder.tap("dissonance").unwrap().clone();
         let mut server = Server::new(ServerSettings::DEFAULT, 1);
         tap.start(&mut server, NOW, What::Room("Lobby".into()), "ann").unwrap();
-        Self { server, tap, _recorder: recorder }
+        Self { server, tap, recorder, data }
     }
 
     fn send(&mut self, peer: PeerId, packet: &Packet<'_>) {
