@@ -24,10 +24,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) use tap::{Comparison, Recorded, Speaker, Tap};
-use voxwire_core::Clock;
+use voxwire_core::{Clock, Instant};
 
 /// Where recordings are, in the folder of what is stored.
 pub(crate) const FOLDER: &str = "recordings";
+
+/// How long nothing is lost before operators are told that recordings are written again.
+const CLEAN: Duration = Duration::from_secs(5);
 
 /// Whose voice is recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -219,10 +222,16 @@ impl Shared {
         }
     }
 
-    /// The writer has been through everything.
-    fn look_back(&self) {
-        let (fails, writes) = (self.fails.swap(false, Relaxed), self.writes.swap(false, Relaxed));
-        if writes && !fails && self.is_failing.swap(false, Relaxed) {
+    /// The writer has been through everything. It works again once nothing was lost for a while, which `clean` remembers.
+    fn look_back(&self, now: Instant, is_full: bool, clean: &mut Option<Instant>) {
+        if self.fails.swap(false, Relaxed) || is_full {
+            *clean = None;
+            self.writes.store(false, Relaxed);
+            return;
+        }
+        let since = *clean.get_or_insert(now);
+        let is_clean = now.saturating_duration_since(since) >= CLEAN && self.writes.swap(false, Relaxed);
+        if is_clean && self.is_failing.swap(false, Relaxed) {
             tracing::info!("recordings are written again");
             self.tell(fields([("state", "written-again".into())]));
         }

@@ -24,6 +24,8 @@ pub(super) struct Track {
     pending: Vec<(Duration, Sound)>,
     /// When the file begins, in its part of the recording.
     from: Duration,
+    /// When the last piece came in.
+    heard: Duration,
     unwritten: u64,
     is_full: bool,
     is_gone: bool,
@@ -52,7 +54,18 @@ impl Track {
             Kind::Pcm(pcm) => Coder::Wav { head: head(pcm, 0).len() },
         };
         let (file, line, pending) = (TrackFile::new(path), Timeline::new(kind.rate()), Vec::new());
-        Ok(Self { kind, file, line, coder, pending, from, unwritten: 0, is_full: false, is_gone: false })
+        Ok(Self {
+            kind,
+            file,
+            line,
+            coder,
+            pending,
+            from,
+            heard: from,
+            unwritten: 0,
+            is_full: false,
+            is_gone: false,
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -65,7 +78,13 @@ impl Track {
 
     /// Adds what came in at a time, since the beginning of the recording's part.
     pub(super) fn add(&mut self, at: Duration, sound: Sound) {
+        self.heard = self.heard.max(at);
         self.pending.push((at, sound));
+    }
+
+    /// Whether nothing has come in for so long.
+    pub(super) fn is_quiet(&self, at: Duration, long: Duration) -> bool {
+        self.pending.is_empty() && at.saturating_sub(self.heard) >= long
     }
 
     /// Bytes that wait for the disk.

@@ -26,8 +26,9 @@ const SWEEP: Duration = Duration::from_secs(10);
 const IDLE_SWEEP: Duration = Duration::from_secs(600);
 /// Bytes that may wait for a disk that takes none, of all tracks together.
 const WAITING: usize = 8 << 20;
-/// Tracks of a recording.
+/// Tracks of a recording at a time, and how long one is quiet that is ended for another one.
 const TRACKS: usize = 256;
+const QUIET: Duration = Duration::from_secs(60);
 
 /// Writes until the server ends.
 pub(super) fn run(shared: &Arc<Shared>) {
@@ -39,6 +40,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
         sweep_at: clock.now(),
         is_full: false,
         is_stuck: false,
+        clean: None,
     };
     let mut ends = false;
     loop {
@@ -64,6 +66,8 @@ struct Writer {
     is_full: bool,
     /// The last look at the folder failed: the log says so once.
     is_stuck: bool,
+    /// Since when nothing was lost.
+    clean: Option<Instant>,
 }
 
 /// A recording that is being written.
@@ -100,7 +104,7 @@ impl Writer {
             let pause = if self.recordings.is_empty() { IDLE_SWEEP } else { SWEEP };
             self.sweep_at = self.clock.now().saturating_add(pause);
         }
-        self.shared.look_back();
+        self.shared.look_back(self.clock.now(), self.is_full, &mut self.clean);
     }
 
     fn take(&mut self, piece: Piece) {
@@ -200,8 +204,12 @@ impl Writing {
             return true;
         }
         // Nothing is begun for what is no sound.
-        let all: usize = self.tracks.values().map(Vec::len).sum();
-        if all >= TRACKS || piece.sound.frames().is_none() {
+        if piece.sound.frames().is_none() {
+            return false;
+        }
+        if self.tracks.values().map(Vec::len).sum::<usize>() >= TRACKS && !self.end_quiet(shared, at) {
+            let id = self.begin.id;
+            shared.failing(&format!("recording {id}: no more than {TRACKS} files at a time"));
             return false;
         }
         self.count += 1;
@@ -217,6 +225,25 @@ impl Writing {
                 false
             }
         }
+    }
+
+    /// Ends the tracks that have been quiet. False if there are none.
+    fn end_quiet(&mut self, shared: &Shared, at: Duration) -> bool {
+        let mut has_ended = false;
+        for tracks in self.tracks.values_mut() {
+            tracks.retain_mut(|track| {
+                if !track.is_quiet(at, QUIET) {
+                    return true;
+                }
+                let ended = track.end(Duration::ZERO);
+                shared.wrote(&self.begin.stats, ended, track);
+                self.begin.stats.add(Count::LostDisk, track.unwritten());
+                has_ended = true;
+                false
+            });
+        }
+        self.tracks.retain(|_, tracks| !tracks.is_empty());
+        has_ended
     }
 
     fn begin_track(&self, shared: &Shared, speaker: &str, kind: Kind, from: Duration) -> io::Result<Track> {
@@ -348,8 +375,15 @@ mod tests {
         };
         let writing = Writing { begun: Instant::ZERO, part: 0, tracks: BTreeMap::new(), count: 0, begin };
         let recordings = BTreeMap::from([(1, writing)]);
-        let writer =
-            Writer { shared, clock, recordings, sweep_at: Instant::ZERO, is_full: false, is_stuck: false };
+        let writer = Writer {
+            shared,
+            clock,
+            recordings,
+            sweep_at: Instant::ZERO,
+            is_full: false,
+            is_stuck: false,
+            clean: None,
+        };
         (writer, data)
     }
 
@@ -479,5 +513,47 @@ mod tests {
         }
         assert_eq!((stats.get(Count::Files), stats.lost()), (3, 0));
         fs::remove_dir_all(data).unwrap();
+    }
+    /// C-45: who has been quiet gives way where a recording has all its files, and has another file later.
+    #[test]
+    fn c_45_quiet_speakers_give_way_to_others() {
+        let (mut writer, data) = writer("quiet");
+        let stats = writer.recordings[&1].begin.stats.clone();
+        let write = |writer: &mut Writer, at| writer.write(1, Instant::ZERO.saturating_add(seconds(at)));
+        for n in 0..TRACKS {
+            writer.take(piece(seconds(if n == 0 { 0.0 } else { 30.0 }), &n.to_string(), 129));
+        }
+        write(&mut writer, 31.0);
+        writer.take(piece(seconds(59.0), "eve", 129));
+        assert!((stats.get(Count::LostUnusable), writer.shared.is_failing.load(Relaxed)) == (1, true));
+        writer.take(piece(seconds(60.0), "eve", 129));
+        write(&mut writer, 61.0);
+        let bytes = |name: &str| samples(&path_of(&data, name)).len();
+        assert_eq!(bytes("000000Z-voicelink-1-ann-1-0.wav"), 800);
+        assert_eq!(bytes("000000Z-voicelink-1-ann-257-eve.wav"), 60 * 8000 + 800);
+        // All others are quiet by now.
+        writer.take(piece(seconds(100.0), "0", 129));
+        write(&mut writer, 101.0);
+        assert_eq!(bytes("000000Z-voicelink-1-ann-258-0.wav"), 100 * 8000 + 800);
+        assert_eq!((stats.get(Count::LostUnusable), writer.recordings[&1].tracks.len()), (1, 2));
+        fs::remove_dir_all(data).unwrap();
+    }
+
+    /// C-45: operators are told that recordings are written again once nothing was lost for a while, and there is room.
+    #[test]
+    fn c_45_recordings_are_written_again_once_nothing_is_lost_for_a_while() {
+        let (writer, data) = writer("again");
+        let (shared, mut clean) = (writer.shared, None);
+        let mut fails_at = |at: u64, is_full| {
+            shared.writes.store(true, Relaxed);
+            shared.look_back(Instant::ZERO.saturating_add(Duration::from_secs(at)), is_full, &mut clean);
+            shared.is_failing.load(Relaxed)
+        };
+        shared.failing("a test");
+        assert!(fails_at(1, false) && fails_at(2, false) && fails_at(6, false));
+        shared.failing("a test");
+        assert!(fails_at(8, false) && fails_at(9, false) && fails_at(13, true));
+        assert!(fails_at(14, false) && fails_at(18, false) && !fails_at(19, false));
+        let _ = fs::remove_dir_all(data);
     }
 }
