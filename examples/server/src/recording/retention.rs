@@ -2,7 +2,7 @@
 
 use super::names::recording_of;
 use core::time::Duration;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -14,7 +14,7 @@ use std::time::SystemTime;
 pub(super) struct Kept {
     /// A file that was last written longer ago is removed; `None` for never.
     pub(super) age: Option<Duration>,
-    /// Bytes of all files; the oldest are removed beyond it. `None` for any number.
+    /// Bytes of all files. Beyond it the recording that takes most loses its oldest file. `None` for any number.
     pub(super) bytes: Option<u64>,
 }
 
@@ -31,8 +31,18 @@ pub(super) struct Swept {
 /// A recording's file.
 struct Found {
     path: PathBuf,
+    /// Of which one.
+    recording: u64,
     written: SystemTime,
     bytes: u64,
+}
+
+/// What a recording takes.
+#[derive(Default)]
+struct Takes<'a> {
+    bytes: u64,
+    /// What can be removed of it, the oldest first.
+    files: VecDeque<&'a Found>,
 }
 
 /// Every recording in the folder, the oldest first: their names begin with the time.
@@ -44,14 +54,14 @@ fn list(folder: &Path) -> io::Result<Vec<Found>> {
     };
     for entry in entries {
         let Ok(entry) = entry else { continue };
-        let is_ours = entry.file_name().to_str().is_some_and(|name| recording_of(name).is_some());
+        let Some(recording) = entry.file_name().to_str().and_then(recording_of) else { continue };
         // One that is removed meanwhile is no error.
-        let Some(meta) = is_ours.then(|| entry.metadata()).and_then(Result::ok) else { continue };
+        let Ok(meta) = entry.metadata() else { continue };
         let Ok(written) = meta.modified() else { continue };
         if meta.is_file() {
             // What it takes on the disk: silence may take nothing.
             let bytes = meta.blocks().saturating_mul(512);
-            found.push(Found { path: entry.path(), written, bytes });
+            found.push(Found { path: entry.path(), recording, written, bytes });
         }
     }
     found.sort_by(|one, other| one.path.cmp(&other.path));
@@ -61,8 +71,7 @@ fn list(folder: &Path) -> io::Result<Vec<Found>> {
 /// The highest number of a recording in the folder; 0 if there is none.
 pub(super) fn highest(folder: &Path) -> io::Result<u64> {
     let found = list(folder)?;
-    let name = |found: &Found| recording_of(found.path.file_name()?.to_str()?);
-    Ok(found.iter().filter_map(name).max().unwrap_or(0))
+    Ok(found.iter().map(|found| found.recording).max().unwrap_or(0))
 }
 
 /// Removes what is not kept any longer, except for files that are being written. One that cannot be removed keeps no other.
@@ -76,21 +85,38 @@ pub(super) fn sweep(
     let found = list(folder)?;
     let mut swept = Swept::default();
     let mut total: u64 = found.iter().map(|found| found.bytes).sum();
-    for file in found.iter().filter(|file| !in_use.contains(&*file.path)) {
-        let age = now.duration_since(file.written).unwrap_or_default();
-        let is_old = kept.age.is_some_and(|most| age > most);
-        if is_old || kept.bytes.is_some_and(|most| total > most) {
-            match remove(&file.path) {
-                Ok(()) => swept.removed += 1,
-                // Somebody else was faster.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    swept.failed.get_or_insert_with(|| format!("{}: {error}", file.path.display()));
-                    continue;
-                }
+    let mut remove = |file: &Found| {
+        match remove(&file.path) {
+            Ok(()) => swept.removed += 1,
+            // Somebody else was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                swept.failed.get_or_insert_with(|| format!("{}: {error}", file.path.display()));
+                return 0;
             }
-            total = total.saturating_sub(file.bytes);
         }
+        file.bytes
+    };
+    let mut recordings: BTreeMap<u64, Takes<'_>> = BTreeMap::new();
+    for file in &found {
+        let age = now.duration_since(file.written).unwrap_or_default();
+        let (is_old, is_used) = (kept.age.is_some_and(|most| age > most), in_use.contains(&*file.path));
+        let gone = if is_old && !is_used { remove(file) } else { 0 };
+        total = total.saturating_sub(gone);
+        let takes = recordings.entry(file.recording).or_default();
+        takes.bytes += file.bytes - gone;
+        if !is_old && !is_used {
+            takes.files.push_back(file);
+        }
+    }
+    while kept.bytes.is_some_and(|most| total > most) {
+        let has_some = recordings.values_mut().filter(|takes| !takes.files.is_empty());
+        // Of those that take as much, the oldest one.
+        let most = has_some.reduce(|most, other| if other.bytes > most.bytes { other } else { most });
+        let Some(most) = most else { break };
+        let Some(file) = most.files.pop_front() else { break };
+        let gone = remove(file);
+        (most.bytes, total) = (most.bytes - gone, total.saturating_sub(gone));
     }
     swept.is_full = kept.bytes.is_some_and(|most| total > most);
     Ok(swept)
@@ -169,6 +195,30 @@ mod tests {
         assert!(stuck.exists() && !of(3).exists() && of(4).exists());
         let swept = sweep(&folder, kept(1), &BTreeSet::new(), now, remove).unwrap();
         assert_eq!((swept.removed, swept.is_full, swept.failed.is_some()), (1, true, true));
+        fs::remove_dir_all(folder).unwrap();
+    }
+    /// C-45: a recording with much in it makes room, and not the others, although they are older.
+    #[test]
+    fn c_45_the_recording_that_takes_most_makes_room() {
+        let folder = std::env::temp_dir().join(format!("voxwire-most-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let of = |n: u8, recording: u8, speaker: &str| {
+            folder.join(format!("2026010{n}T000000Z-msgpack-{recording}-a-{n}-{speaker}.wav"))
+        };
+        let all = [of(1, 1, "ann"), of(2, 2, "eve"), of(3, 2, "eve"), of(4, 2, "eve"), of(5, 2, "eve")];
+        all.iter().for_each(|path| fs::write(path, [1; 8192]).unwrap());
+        let left = |bytes: u64, in_use: &[&Path]| {
+            let kept = Kept { age: None, bytes: Some(bytes * 8192) };
+            let in_use = in_use.iter().copied().collect();
+            let swept =
+                sweep(&folder, kept, &in_use, SystemTime::now(), |path| fs::remove_file(path)).unwrap();
+            assert!(!swept.is_full);
+            all.iter().map(|path| path.exists()).collect::<Vec<_>>()
+        };
+        assert_eq!(left(3, &[&all[1]]), [true, true, false, false, true]);
+        // As much is in both: the older one goes.
+        assert_eq!(left(2, &[]), [true, false, false, false, true]);
+        assert_eq!(left(1, &[]), [false, false, false, false, true]);
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -14,6 +14,33 @@ const MOST_BYTES: u64 = (u32::MAX - 4096) as u64;
 /// Bytes that may wait for a file that takes none.
 pub(super) const WAITING: usize = 256 << 10;
 
+/// Bytes of Opus that a second has at most, and how many come at once: all that libopus makes, and not all that a packet can hold.
+const OPUS_SECOND: u64 = 64_000;
+
+/// What of Opus is taken, so that one speaker does not fill the disk.
+#[derive(Debug)]
+struct Allowance {
+    bytes: u64,
+    at: Duration,
+}
+
+impl Allowance {
+    const fn new(at: Duration) -> Self {
+        Self { bytes: OPUS_SECOND, at }
+    }
+
+    /// Whether so many bytes more are taken.
+    fn take(&mut self, at: Duration, bytes: usize) -> bool {
+        let since = at.saturating_sub(self.at).min(Duration::from_secs(1));
+        let more = u64::try_from(since.as_nanos() * u128::from(OPUS_SECOND) / 1_000_000_000);
+        let has = self.bytes.saturating_add(more.unwrap_or(OPUS_SECOND)).min(OPUS_SECOND);
+        self.at = self.at.max(at);
+        let rest = has.checked_sub(bytes as u64);
+        self.bytes = rest.unwrap_or(has);
+        rest.is_some()
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Track {
     kind: Kind,
@@ -26,6 +53,7 @@ pub(super) struct Track {
     from: Duration,
     /// When the last piece came in.
     heard: Duration,
+    allowance: Allowance,
     unwritten: u64,
     is_full: bool,
     is_gone: bool,
@@ -54,6 +82,7 @@ impl Track {
             Kind::Pcm(pcm) => Coder::Wav { head: head(pcm, 0).len() },
         };
         let (file, line, pending) = (TrackFile::new(path), Timeline::new(kind.rate()), Vec::new());
+        let allowance = Allowance::new(from);
         Ok(Self {
             kind,
             file,
@@ -62,6 +91,7 @@ impl Track {
             pending,
             from,
             heard: from,
+            allowance,
             unwritten: 0,
             is_full: false,
             is_gone: false,
@@ -93,7 +123,8 @@ impl Track {
     }
 
     /// Puts what came in until then in its place, as far as there is room for so many bytes more. The rest is [due](Self::due) still.
-    /// Returns how many pieces are of no use: no sound, or more of it than time has gone by.
+    /// Returns how many pieces are of no use: no sound, or more of it than time has gone by, or than a file
+    /// is to hold.
     pub(super) fn settle(&mut self, until: Duration, room: usize) -> io::Result<u64> {
         let mut unusable = 0;
         let (mut due, later): (Vec<_>, Vec<_>) =
@@ -112,7 +143,11 @@ impl Track {
                 break;
             }
             taken = all;
-            let frames = sound.frames();
+            let is_allowed = match &sound {
+                Sound::Opus { packet, .. } => self.allowance.take(at, packet.len()),
+                Sound::Pcm { .. } => true,
+            };
+            let frames = sound.frames().filter(|_| is_allowed);
             let since = at.saturating_sub(self.from);
             let place =
                 frames.and_then(|frames| Some((frames, self.line.place(since, frames, sound.sequence())?)));
@@ -278,5 +313,26 @@ fn to_store(pcm: Pcm, bytes: &[u8]) -> Vec<u8> {
         (format, SampleOrder::Big) => {
             bytes.chunks_exact(format.size()).flat_map(|sample| sample.iter().rev().copied()).collect()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// C-45: as much of Opus is taken as an encoder makes, and not as much as a sender likes.
+    #[test]
+    fn c_45_a_second_of_opus_has_so_many_bytes() {
+        let second = |ms: u64, packet: usize| {
+            let mut allowance = Allowance::new(Duration::ZERO);
+            // A minute of packets of so many milliseconds.
+            let taken = (0..60_000 / ms).filter(|n| allowance.take(Duration::from_millis(n * ms), packet));
+            taken.count() as u64 * packet as u64 / 60
+        };
+        // 510 kbit/s, the most that libopus makes.
+        assert_eq!(second(20, 1275), 63_750);
+        // Eight times that.
+        let most = second(5, 2550);
+        assert!((60_000..66_000).contains(&most), "{most}");
     }
 }
