@@ -190,7 +190,10 @@ impl Server {
         packet: Packet<'a>,
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
         let client = match self.peers.get_mut(peer) {
-            Some(Peer::Leg(_)) => return self.carry(now, peer, raw, packet),
+            Some(Peer::Leg(_)) => {
+                let is_told = self.carry(now, peer, raw, packet)?;
+                return Ok(if is_told { Self::told(peer, packet) } else { None });
+            }
             Some(Peer::Client(client)) => client,
             None => return Err(Violation::UnknownPeer),
         };

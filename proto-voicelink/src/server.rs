@@ -235,7 +235,8 @@ impl Server {
         packet: Packet<'a>,
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
         if let Packet::Data(data) = packet {
-            return self.relay(now, peer, raw, data);
+            let is_told = self.relay(now, peer, raw, data)?;
+            return Ok(if is_told { self.told(peer, data) } else { None });
         }
         let Some(state) = self.peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
         if let Some(until) = state.control.charge(now, self.settings.control, 1) {

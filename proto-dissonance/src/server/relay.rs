@@ -226,7 +226,9 @@ impl Server {
         stats.voice = stats.voice.saturating_add(u64::from(!continued));
         stats.voice_copies = stats.voice_copies.saturating_add(copies as u64);
         let watched = !continued
-            && (state.flags.has(Flags::WATCHED) || *watch_all || is_said_to(watched_rooms, voice.channels));
+            && (state.flags.has(Flags::WATCHED)
+                || *watch_all
+                || !watched_rooms.is_empty() && is_said_to(watched_rooms, voice.channels));
         Ok(watched.then_some(ServerEvent::Voice { client: sender, voice, copies }))
     }
 
@@ -305,14 +307,14 @@ impl Server {
     }
 }
 
-/// Whether a packet is addressed to one of some rooms. No room is looked at where there are none.
-#[inline]
+/// Whether a packet is addressed to one of some rooms.
+#[cold]
 fn is_said_to(rooms: &[RoomId], channels: &[Channel]) -> bool {
     let is_among = |channel: &Channel| match channel.recipient() {
         Recipient::Room(room) => rooms.contains(&room),
         Recipient::Player(_) => false,
     };
-    !rooms.is_empty() && channels.iter().any(is_among)
+    channels.iter().any(is_among)
 }
 
 /// Those among its destinations that a packet is addressed to.

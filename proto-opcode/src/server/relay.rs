@@ -347,8 +347,8 @@ impl Server {
         Some(ServerEvent::Established { caller: parties.0, callee: parties.1 })
     }
 
-    /// Says of each side of a call whether its voice is carried, and whether it is told. Of a party that has logged out nothing is known any more: what was said
-    /// before stays.
+    /// Says of each side of a call whether its voice is carried, and whether it is told. Of a party that has logged out nothing is known any more:
+    /// what was said before stays.
     fn silence(&mut self, id: u32) {
         let Some(relay) = self.relays.relays.get(&id) else { return };
         let parties = relay.parties.map(|party| self.client(party).map(|client| client.watched));
@@ -392,15 +392,15 @@ impl Server {
         }
     }
 
-    /// Hands a packet on to the other side of a call.
+    /// Hands a packet on to the other side of a call. Whether the application is to be told of it.
     #[inline]
-    pub(super) fn carry<'a>(
+    pub(super) fn carry(
         &mut self,
         now: Instant,
         peer: PeerId,
         raw: &[u8],
-        packet: Packet<'a>,
-    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        packet: Packet<'_>,
+    ) -> Result<bool, Violation> {
         let Some(Peer::Leg(leg)) = self.peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
         let lane = match packet {
             Packet::VoiceData(_) => Lane::Droppable,
@@ -435,9 +435,18 @@ impl Server {
             }
             self.stats.packets = self.stats.packets.saturating_add(1);
             self.stats.bytes = self.stats.bytes.saturating_add(data.len() as u64);
-            return Ok(watched.then_some(ServerEvent::Voice { leg: peer, data }));
+            return Ok(watched);
         }
-        Ok(None)
+        Ok(false)
+    }
+
+    /// What the application is told of voice that was carried.
+    #[cold]
+    pub(super) const fn told(leg: PeerId, packet: Packet<'_>) -> Option<ServerEvent<'_>> {
+        match packet {
+            Packet::VoiceData(data) => Some(ServerEvent::Voice { leg, data }),
+            _ => None,
+        }
     }
 
     /// Who speaks on a connection that carries a call, and who is on its other side: also where either has logged out.

@@ -71,21 +71,21 @@ impl Call {
 }
 
 impl Server {
-    /// Relays audio to the other side of the sender's call.
+    /// Relays audio to the other side of the sender's call. Whether the application is to be told of it.
     #[inline]
-    pub(super) fn relay<'a>(
+    pub(super) fn relay(
         &mut self,
         now: Instant,
         peer: PeerId,
         raw: &[u8],
-        data: &'a [u8],
-    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        data: &[u8],
+    ) -> Result<bool, Violation> {
         let Some(state) = self.peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
         let pause = state.voice.charge(now, self.settings.voice, 1);
         let state = &*state;
         let call =
             state.call().and_then(|caller| self.calls.get_mut(caller)).filter(|call| call.up.is_some());
-        let Some(call) = call else { return self.stray(now, peer, data.len()).map(|()| None) };
+        let Some(call) = call else { return self.stray(now, peer, data.len()).map(|()| false) };
         let to = call.other(peer);
         if state.muted || (to != peer && !self.hearing.hears(to, peer)) {
             call.last_data = now;
@@ -93,11 +93,12 @@ impl Server {
             if let Some(until) = pause {
                 self.outbox.pause(peer, until);
             }
-            return Ok(None);
+            return Ok(false);
         }
         let (from, watched) = (state.order, state.watched);
-        let samples = state.samples.or(from).unwrap_or_default();
-        let order = self.peers.get(to).and_then(Peer::order).unwrap_or_default();
+        let other = self.peers.get(to);
+        let watched = watched || other.is_some_and(|other| other.watched);
+        let order = other.and_then(Peer::order).unwrap_or_default();
         let frame = if from == Some(order) {
             self.outbox.forward([to], Lane::Droppable, raw)?
         } else {
@@ -118,9 +119,16 @@ impl Server {
         call.bytes = call.bytes.saturating_add(data.len() as u64);
         self.stats.packets = self.stats.packets.saturating_add(1);
         self.stats.bytes = self.stats.bytes.saturating_add(data.len() as u64);
-        let parameters = call.parameters;
-        let watched = watched || self.peers.get(to).is_some_and(|other| other.watched);
-        Ok(watched.then_some(ServerEvent::Voice { peer, to, parameters, order: samples, data }))
+        Ok(watched)
+    }
+
+    /// What the application is told of audio that was relayed.
+    #[cold]
+    pub(super) fn told<'a>(&self, peer: PeerId, data: &'a [u8]) -> Option<ServerEvent<'a>> {
+        let state = self.peers.get(peer)?;
+        let call = self.calls.get(state.call()?)?;
+        let order = state.samples.or(state.order).unwrap_or_default();
+        Some(ServerEvent::Voice { peer, to: call.other(peer), parameters: call.parameters, order, data })
     }
 
     /// Data without a call: dropped and counted, large packets as several. A flood of it closes the connection.
