@@ -136,7 +136,7 @@ impl Track {
         let own = if self.waiting() == 0 { usize::MAX } else { WAITING.saturating_sub(self.waiting()) };
         let mut taken = 0_usize;
         let mut due = due.into_iter();
-        while let Some((at, sound)) = due.next() {
+        for (at, sound) in due.by_ref() {
             let all = taken.saturating_add(sound.bytes().len());
             if all > room.min(own) || (taken > 0 && all > WAITING) {
                 self.pending.push((at, sound));
