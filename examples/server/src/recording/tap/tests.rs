@@ -74,7 +74,7 @@ impl Stage {
         for output in self.server.outputs() {
             done += 1;
             let Output::Send { to, frame, .. } = output else { continue };
-            if let Ok(Packet::TextData(text)) = Packet::decode(&frame.to_vec(), &Wire::default()) {
+            if let Ok(Packet::TextData(text)) = Packet::decode(frame, &Wire::default()) {
                 told.push((to, text.text.as_str().unwrap().to_owned()));
             }
         }
