@@ -3,11 +3,61 @@
 use core::fmt;
 use core::net::SocketAddr;
 use std::collections::BTreeMap;
+use subtle::ConstantTimeEq as _;
 use voxwire_core::{Untrusted, canonical_name};
 
-/// The same table, by names in their canonical form: a name in another encoding is the same name.
-pub(crate) fn by_key(table: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    table.iter().map(|(name, value)| (canonical_name(name).into_owned(), value.clone())).collect()
+/// The names that are admitted with a secret only.
+pub(crate) struct Secrets {
+    /// By names in their canonical form: a name in another encoding is the same name.
+    by_name: BTreeMap<String, String>,
+    /// No other name is admitted.
+    pub(crate) only: bool,
+}
+
+/// What the secret that was shown with a name proves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// The name is the client's.
+    Right,
+    Wrong,
+    /// None was shown, and the name has one.
+    Missing,
+    /// The name has none.
+    Unneeded,
+}
+
+impl Secrets {
+    pub(crate) fn new(table: &BTreeMap<String, String>, only: bool) -> Self {
+        let by_name = table.iter().map(|(name, secret)| (canonical_name(name).into_owned(), secret.clone()));
+        Self { by_name: by_name.collect(), only }
+    }
+
+    /// Whether no name has a secret.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// Whether this name has a secret.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.by_name.contains_key(&*canonical_name(name))
+    }
+
+    /// Compares in constant time.
+    pub(crate) fn check(&self, name: &str, shown: Option<&[u8]>) -> Proof {
+        match (self.by_name.get(&*canonical_name(name)), shown) {
+            (Some(expected), Some(shown)) if bool::from(expected.as_bytes().ct_eq(shown)) => Proof::Right,
+            (Some(_), Some(_)) => Proof::Wrong,
+            (Some(_), None) => Proof::Missing,
+            (None, _) => Proof::Unneeded,
+        }
+    }
+}
+
+/// Without the secrets.
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secrets").field("names", &self.by_name.keys()).field("only", &self.only).finish()
+    }
 }
 
 /// Refuses two names of a table that are one name, spelled in two ways: one would silently take the other's place. `what` says in the

@@ -7,17 +7,15 @@ use crate::config::{Config, Profile};
 use crate::control::{Control, Controlled, text};
 use crate::figure::Figure;
 use crate::logging::{Address, EventName, peer_span, seconds};
-use crate::names::{Who, by_key};
+use crate::names::{Proof, Secrets, Who};
 use crate::protocols::{Hosted as _, Protocol};
 use crate::recording::{Said, Speaker, Tap, What};
 use crate::refusals::{Refusals, Rule};
 use crate::service::{HubService, hub_settings};
 use core::net::IpAddr;
 pub use settings::Opcode;
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use subtle::ConstantTimeEq;
-use voxwire_core::{Handler, Instant, Limits, Moderation as _, PeerId, Session, canonical_name};
+use voxwire_core::{Handler, Instant, Limits, Moderation as _, PeerId, Session};
 use voxwire_opcode::{
     MAX_NAME, Refusal, RelayAddress, Server, ServerCommand, ServerEvent, ServerSettings, ServerStats, Text,
 };
@@ -58,8 +56,11 @@ fn start(
     };
     let rules = [Rule::Name, Rule::Secret, Rule::SecretsOnly];
     let refusals = Arc::new(Refusals::new(Opcode::NAME, &rules));
-    let policy =
-        AuthPolicy { refusals: refusals.clone(), tap: tap.clone(), secrets: by_key(secrets), secrets_only };
+    let policy = AuthPolicy {
+        refusals: refusals.clone(),
+        tap: tap.clone(),
+        secrets: Secrets::new(secrets, secrets_only),
+    };
     let hub = HubSettings {
         // Every client's name has to fit, as a newcomer is told them all.
         max_queued: config.connections.saturating_mul(MAX_NAME + 8).saturating_add(256 * 1024),
@@ -96,32 +97,28 @@ const UNKNOWN_NAME: &str = "unknown name";
 struct AuthPolicy {
     refusals: Arc<Refusals>,
     tap: Arc<Tap>,
-    /// By names in their canonical form.
-    secrets: BTreeMap<String, String>,
-    secrets_only: bool,
+    secrets: Secrets,
 }
 
 impl AuthPolicy {
     /// The answer to a client that asks for `name`, or `name:secret`.
     fn judge<'a>(&self, peer: PeerId, asked: &'a str) -> ServerCommand<'a> {
         let (name, secret) = match asked.split_once(':') {
-            Some((name, secret)) if self.secrets.contains_key(&*canonical_name(name)) => (name, Some(secret)),
+            Some((name, secret)) if self.secrets.has(name) => (name, Some(secret.as_bytes())),
             _ => (asked, None),
         };
-        match (self.secrets.get(&*canonical_name(name)), secret) {
-            (Some(expected), Some(shown)) if bool::from(expected.as_bytes().ct_eq(shown.as_bytes())) => {
-                ServerCommand::Admit { peer, name, proven: true }
-            }
-            (Some(_), Some(_)) => ServerCommand::Reject { peer, reason: "wrong secret" },
-            (Some(_), None) => {
+        match self.secrets.check(name, secret) {
+            Proof::Right => ServerCommand::Admit { peer, name, proven: true },
+            Proof::Wrong => ServerCommand::Reject { peer, reason: "wrong secret" },
+            Proof::Missing => {
                 ServerCommand::Reject { peer, reason: "this name needs a secret: log in as NAME:SECRET" }
             }
-            (None, _) if self.secrets_only => ServerCommand::Reject { peer, reason: UNKNOWN_NAME },
+            Proof::Unneeded if self.secrets.only => ServerCommand::Reject { peer, reason: UNKNOWN_NAME },
             // Perhaps a name with a slip in it: every client would be shown the secret.
-            (None, _) if !self.secrets.is_empty() && asked.contains(':') => {
+            Proof::Unneeded if !self.secrets.is_empty() && asked.contains(':') => {
                 ServerCommand::Reject { peer, reason: "unknown name: names have no colon here" }
             }
-            (None, _) => ServerCommand::Admit { peer, name, proven: false },
+            Proof::Unneeded => ServerCommand::Admit { peer, name, proven: false },
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::control::{Control, Controlled};
 use crate::figure::Figure;
 use crate::logging::{Address, EventName, peer_span, seconds};
-use crate::names::{Who, by_key, quoted};
+use crate::names::{Proof, Secrets, Who, quoted};
 use crate::protocols::{Hosted as _, Protocol};
 use crate::recording::{Pcm, Said, Speaker, Tap, What};
 use crate::refusals::{Refusals, Rule};
@@ -16,7 +16,6 @@ use core::net::IpAddr;
 pub use settings::{FixedName, Voicelink};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use subtle::ConstantTimeEq;
 use voxwire_audio::{SampleFormat, SampleOrder};
 use voxwire_core::{Handler, Instant, Moderation as _, PeerId, Session, Untrusted, canonical_name};
 use voxwire_transport::Listener;
@@ -65,8 +64,7 @@ fn start(
         tap: tap.clone(),
         fixed: voicelink.names.keys().map(|address| (*address, Vec::new())).collect(),
         names: voicelink.names.clone(),
-        secrets: by_key(&voicelink.secrets),
-        secrets_only: voicelink.secrets_only,
+        secrets: Secrets::new(&voicelink.secrets, voicelink.secrets_only),
         echo,
     };
     let handler = Controlled::new(policy, Voicelink::NAME, control).tapped(tap.clone());
@@ -118,9 +116,7 @@ struct AuthPolicy {
     names: BTreeMap<IpAddr, FixedName>,
     /// The connections from addresses with a fixed name, the newest last: it has the name.
     fixed: BTreeMap<IpAddr, Vec<PeerId>>,
-    /// By names in their canonical form.
-    secrets: BTreeMap<String, String>,
-    secrets_only: bool,
+    secrets: Secrets,
     /// The name for trying a set-up is no client's.
     echo: bool,
 }
@@ -166,17 +162,15 @@ impl AuthPolicy {
         if owner.is_some() && owner != address {
             return ServerCommand::Reject { peer, reason: OTHER_ADDRESS };
         }
-        match (self.secrets.get(&*name), secret) {
-            (Some(expected), Some(shown)) if bool::from(expected.as_bytes().ct_eq(shown)) => {
-                ServerCommand::Admit { peer, proven: true }
-            }
-            (Some(_), Some(_)) => ServerCommand::Reject { peer, reason: "wrong secret" },
-            (Some(_), None) => ServerCommand::Reject { peer, reason: "this name needs a secret" },
-            (None, _) if self.echo && name == ECHO => {
+        match self.secrets.check(&name, secret) {
+            Proof::Right => ServerCommand::Admit { peer, proven: true },
+            Proof::Wrong => ServerCommand::Reject { peer, reason: "wrong secret" },
+            Proof::Missing => ServerCommand::Reject { peer, reason: "this name needs a secret" },
+            Proof::Unneeded if self.echo && name == ECHO => {
                 ServerCommand::Reject { peer, reason: voxwire_voicelink::reason::NAME_TAKEN }
             }
-            (None, _) if self.secrets_only => ServerCommand::Reject { peer, reason: UNKNOWN_NAME },
-            (None, _) => ServerCommand::Admit { peer, proven: false },
+            Proof::Unneeded if self.secrets.only => ServerCommand::Reject { peer, reason: UNKNOWN_NAME },
+            Proof::Unneeded => ServerCommand::Admit { peer, proven: false },
         }
     }
 }
