@@ -79,6 +79,20 @@ pub(crate) struct Figures {
 }
 
 impl Watch {
+    /// Shows `left` messages of what is wanted.
+    fn new(wanted: Wanted, json: bool, left: u64, recorder: Option<Recorder>) -> Self {
+        Self {
+            analyzer: Analyzer::new(wanted),
+            json,
+            left,
+            shown: 0,
+            recorder,
+            counted: Summary::default(),
+            failure: None,
+            figures: Figures::default(),
+        }
+    }
+
     /// Something goes to its receiver now.
     fn forwarded(&mut self, carrier: &mut Carrier, from_client: bool, data: &[u8]) {
         self.opened(&carrier.packet(from_client, data));
@@ -145,16 +159,7 @@ async fn serve(flags: Flags, wanted: Wanted) -> Result<(), Error> {
     let udp = if uses_udp { Some(UdpSocket::bind(bound).await.map_err(about)?) } else { None };
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let recorder = record.as_deref().map(Recorder::create).transpose()?;
-    let watch = Watch {
-        analyzer: Analyzer::new(wanted),
-        json,
-        left: messages,
-        shown: 0,
-        recorder,
-        counted: Summary::default(),
-        failure: None,
-        figures: Figures::default(),
-    };
+    let watch = Watch::new(wanted, json, messages, recorder);
     let random = RefCell::new(impairment.random());
     let shared = Rc::new(Shared {
         target,
@@ -183,18 +188,8 @@ async fn serve(flags: Flags, wanted: Wanted) -> Result<(), Error> {
         () = failed => {}
     }
     // The relays end with the thread; what they share is looked at once more.
-    let analyzer = Analyzer::new(Wanted { entries: Vec::new(), port: None, max_flows: 0 });
-    let nothing = Watch {
-        analyzer,
-        json,
-        left: 0,
-        shown: 0,
-        recorder: None,
-        counted: Summary::default(),
-        failure: None,
-        figures: Figures::default(),
-    };
-    shared.watch.replace(nothing).finish()
+    let nothing = Wanted { entries: Vec::new(), port: None, max_flows: 0 };
+    shared.watch.replace(Watch::new(nothing, json, 0, None)).finish()
 }
 
 fn announce(json: bool, way: &str, address: SocketAddr, target: SocketAddr) -> Result<(), Error> {

@@ -11,7 +11,6 @@ use crate::recording::{Recorder, Tap, What};
 use crate::refusals::Refusals;
 use crate::status::Exchanges;
 use crate::{Error, descriptors, memory, status};
-use axum::Router;
 use core::fmt;
 use core::future::Future;
 use core::net::SocketAddr;
@@ -248,21 +247,18 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         control::spawn_webhooks(control, &config.control.webhooks);
     }
     if let Some(total) = config.descriptors {
-        let weights = descriptors::weights(&config).collect();
-        let most = most_connections(&config);
+        let (weights, most) = (descriptors::weights(&config).collect(), most_connections(&config));
         tokio::spawn(descriptors::share(total, most, services.clone(), weights));
     }
     let exchanges = Exchanges::default();
     if let Some(http) = http {
         listening.push(Listening { protocol: "http", transport: "tcp", address: http.local_addr()? });
-        let limits = status::Limits { connections: config.http_connections, deadline: config.http_deadline };
         // What the program serves by HTTP, each part with its own routes.
         let page =
             status::routes(services.clone(), readiness.clone(), listening.clone(), config.http_deadline);
-        let mut routes = Router::new().merge(page);
-        if let (Some(control), Some(tokens)) = (&control, tokens) {
-            routes = routes.merge(control::routes(control.clone(), Some(tokens)));
-        }
+        let api = control.clone().zip(tokens).map(|(control, tokens)| control::routes(control, Some(tokens)));
+        let routes = page.merge(api.unwrap_or_default());
+        let limits = status::Limits { connections: config.http_connections, deadline: config.http_deadline };
         tokio::spawn(status::serve(http, routes, limits, exchanges.clone()));
     }
     if let (Some(control), Some(socket)) = (&control, socket) {

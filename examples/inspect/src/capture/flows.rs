@@ -596,39 +596,39 @@ impl Flow {
             }
         };
         let rest = bytes.len() - at;
-        match stop {
+        let wrong = match stop {
             Some(Stop::Short(missing)) if rest.saturating_add(missing) > MAX_MESSAGE => {
-                let text = format!(
-                    "a message of {} bytes, expected at most {MAX_MESSAGE}",
-                    rest.saturating_add(missing)
-                );
-                known.wrong(text);
-                stream.skipped += rest as u64;
-                stream.is_lost = true;
+                let len = rest.saturating_add(missing);
+                Some(format!("a message of {len} bytes, expected at most {MAX_MESSAGE}"))
             }
-            Some(Stop::Wrong(text)) => {
-                known.wrong(text);
-                stream.skipped += rest as u64;
-                stream.is_lost = true;
-            }
-            _ if rest == 0 => {
-                joined.clear();
-                // Small buffers are used again.
-                if joined.capacity() <= MAX_UNKNOWN {
-                    stream.unread = joined;
-                }
-            }
-            _ if joined.is_empty() => stream.unread.extend_from_slice(&data[at..]),
-            _ => {
-                joined.drain(..at);
-                stream.unread = joined;
-            }
+            Some(Stop::Wrong(text)) => Some(text),
+            Some(Stop::Short(_)) | None => None,
+        };
+        if let Some(text) = wrong {
+            known.wrong(text);
+            stream.skipped += rest as u64;
+            stream.is_lost = true;
+        } else {
+            stream.keep(joined, data, at);
         }
         Ok(())
     }
 }
 
 impl Stream {
+    /// Keeps what lies behind `at`: of `joined`, or of `data` where nothing was joined.
+    fn keep(&mut self, mut joined: Vec<u8>, data: &[u8], at: usize) {
+        if joined.is_empty() {
+            joined.extend_from_slice(&data[at..]);
+        } else {
+            joined.drain(..at);
+        }
+        // Only small buffers are used again.
+        if !joined.is_empty() || joined.capacity() <= MAX_UNKNOWN {
+            self.unread = joined;
+        }
+    }
+
     /// What is unread will not be completed.
     fn lose(&mut self) {
         self.skipped += self.unread.len() as u64;

@@ -215,40 +215,8 @@ fn flow_lines(number: usize, flow: &Flow, analyzer: &Analyzer) -> Vec<String> {
             lines.extend(wrapped(&format!("  {}: ", side.name()), &parts));
         }
     }
-    for (side, speaker, figures) in known.voices() {
-        let name = known.follow.speaker(analyzer.names(), side, speaker);
-        let jitter = match figures.jitter() {
-            Some(jitter) => format!("jitter {:.3} ms", jitter.as_secs_f64() * 1e3),
-            None => "jitter not known".into(),
-        };
-        let (lost, percent) = (figures.lost(), figures.loss_percent());
-        lines.extend(wrapped(
-            "  voice: ",
-            &[
-                format!("{name}, from the {}", side.name()),
-                counted(figures.messages, "message"),
-                format!("{lost} lost ({percent:.1} %)"),
-                jitter,
-            ],
-        ));
-    }
-    for side in SIDES {
-        let (figures, skipped) = flow.trouble(side);
-        let parts: Vec<String> = [
-            (figures.repeated, "bytes sent again"),
-            (figures.out_of_order, "segments out of order"),
-            (figures.gaps, "gaps"),
-            (figures.missing, "bytes missing"),
-            (skipped, "bytes of no whole message"),
-        ]
-        .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!("{count} {what}"))
-        .collect();
-        if !parts.is_empty() {
-            lines.extend(wrapped(&format!("  stream of the {}: ", side.name()), &parts));
-        }
-    }
+    lines.extend(voice_lines(known, analyzer));
+    lines.extend(SIDES.into_iter().flat_map(|side| trouble_lines(flow, side)));
     if let Some(problem) = &known.problem {
         lines.extend(wrapped(
             "  malformed: ",
@@ -256,6 +224,43 @@ fn flow_lines(number: usize, flow: &Flow, analyzer: &Analyzer) -> Vec<String> {
         ));
     }
     lines
+}
+
+fn voice_lines(known: &Known, analyzer: &Analyzer) -> Vec<String> {
+    let lines = known.voices().flat_map(|(side, speaker, figures)| {
+        let name = known.follow.speaker(analyzer.names(), side, speaker);
+        let jitter = match figures.jitter() {
+            Some(jitter) => format!("jitter {:.3} ms", jitter.as_secs_f64() * 1e3),
+            None => "jitter not known".into(),
+        };
+        let (lost, percent) = (figures.lost(), figures.loss_percent());
+        wrapped(
+            "  voice: ",
+            &[
+                format!("{name}, from the {}", side.name()),
+                counted(figures.messages, "message"),
+                format!("{lost} lost ({percent:.1} %)"),
+                jitter,
+            ],
+        )
+    });
+    lines.collect()
+}
+
+fn trouble_lines(flow: &Flow, side: Side) -> Vec<String> {
+    let (figures, skipped) = flow.trouble(side);
+    let parts: Vec<String> = [
+        (figures.repeated, "bytes sent again"),
+        (figures.out_of_order, "segments out of order"),
+        (figures.gaps, "gaps"),
+        (figures.missing, "bytes missing"),
+        (skipped, "bytes of no whole message"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| format!("{count} {what}"))
+    .collect();
+    if parts.is_empty() { Vec::new() } else { wrapped(&format!("  stream of the {}: ", side.name()), &parts) }
 }
 
 fn flow_object(number: usize, flow: &Flow, analyzer: &Analyzer) -> Value {
