@@ -1,7 +1,7 @@
 //! voicelink on a blocking `std::net::TcpStream`, without any runtime: registers, answers one call, and sends back what
 //! it hears.
 //!
-//!     cargo run --features voicelink --example sans_io -- 127.0.0.1:4240 echo
+//!     cargo run --features voicelink --example sans_io -- 127.0.0.1:4240 parrot
 
 use std::error::Error;
 use std::io::{ErrorKind, Read, Write};
@@ -13,7 +13,7 @@ use voxwire::voicelink::{ByteOrder, Client, ClientCommand, ClientEvent, ClientSe
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let server = arguments.next().unwrap_or_else(|| "127.0.0.1:4240".into());
-    let name = arguments.next().unwrap_or_else(|| "echo".into());
+    let name = arguments.next().unwrap_or_else(|| "parrot".into());
     let mut stream = TcpStream::connect(&server)?;
     let (clock, peer) = (Clock::start(), PeerIds::new().mint().ok_or("no peer id")?);
     let mut client = Client::new(ClientSettings::DEFAULT);

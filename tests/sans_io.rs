@@ -25,7 +25,7 @@ async fn c_02_the_example_without_a_runtime_echoes_a_call() {
     let address = server.address("voicelink", "tcp").unwrap().to_string();
     let mut echo = Command::new(example("sans_io")).arg(&address).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(echo.stdout.take().unwrap()).lines();
-    assert_eq!(lines.next().unwrap().unwrap(), "registered as echo");
+    assert_eq!(lines.next().unwrap().unwrap(), "registered as parrot");
 
     let client = Client::new(ClientSettings::DEFAULT);
     let mut connection = Connection::connect(&address, client, ConnectionSettings::DEFAULT).await.unwrap();
@@ -34,7 +34,7 @@ async fn c_02_the_example_without_a_runtime_echoes_a_call() {
         while let Some(turn) = connection.next().await {
             let command = match turn.result.unwrap() {
                 Some(ClientEvent::Connected) => {
-                    ClientCommand::Call { user: b"echo", parameters: Parameters::DEFAULT, optional: b"" }
+                    ClientCommand::Call { user: b"parrot", parameters: Parameters::DEFAULT, optional: b"" }
                 }
                 Some(ClientEvent::Established { .. }) => ClientCommand::Say { samples: &[0; 100] },
                 Some(ClientEvent::Data { samples }) if heard < 20 => {
