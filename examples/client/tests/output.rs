@@ -19,8 +19,8 @@ const BORDERS: [(&str, &str); 22] = [
     ("server/src/logging.rs", "stderr()"),
     // Only where the server listens, and what it is asked to print of itself.
     ("server/src/main.rs", "stdout().lock()"),
-    ("inspect/src/main.rs", "stdout().lock()"),
-    ("inspect/src/main.rs", "eprintln!"),
+    ("inspect/src/lib.rs", "stdout().lock()"),
+    ("inspect/src/lib.rs", "eprintln!"),
     // Each line by `say_to`, which escapes.
     ("inspect/src/capture.rs", "stdout().lock()"),
     ("inspect/src/proxy.rs", "stdout().lock()"),
