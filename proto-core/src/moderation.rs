@@ -1,7 +1,7 @@
 //! What a server's operator asks of a session.
 
 use crate::{Instant, Member, Mute, PeerId, Session};
-use alloc::vec::Vec;
+use alloc::{borrow::Cow, vec::Vec};
 use core::{fmt, net::SocketAddr};
 use thiserror::Error;
 
@@ -151,6 +151,16 @@ pub trait Moderation: Session<Refusal: From<Unsupported>> {
     /// The connections of the client of that name. None where the protocol lacks [`Ability::Names`].
     fn named(&self, _name: &str) -> Vec<PeerId> {
         Vec::new()
+    }
+
+    /// What the session knows a client of that name by. Names with the same key are one name. By default each name is its own key.
+    fn name_key<'n>(&self, name: &'n str) -> Cow<'n, str> {
+        Cow::Borrowed(name)
+    }
+
+    /// The same for a room or group.
+    fn room_key<'n>(&self, room: &'n str) -> Cow<'n, str> {
+        Cow::Borrowed(room)
     }
 
     /// The rooms, groups or calls that a client is in, by name. None where the protocol has no rooms.

@@ -126,7 +126,7 @@ fn c_30_the_driver_is_told_who_may_be_reached_directly() {
     assert_eq!(told, []);
 }
 
-/// C-46: what is said to a room that is watched is told, whoever says it, and nothing else that they say.
+/// C-46: what any client says to a room that is watched is told, and nothing else that the client says.
 #[test]
 fn c_46_what_is_said_to_a_watched_room_is_told() {
     let (mut stage, [ann, ben, _], [a, b, _]) = three();

@@ -12,7 +12,7 @@ mod track;
 mod writer;
 
 use crate::Protocol;
-use crate::config::{Config, Profile};
+use crate::config::Config;
 use crate::control::{Events, fields};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use core::time::Duration;
@@ -23,7 +23,7 @@ pub(crate) use sound::{Pcm, Said};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-pub(crate) use tap::{Comparison, Recorded, Speaker, Tap};
+pub(crate) use tap::{Recorded, Speaker, Tap};
 use voxwire_core::{Clock, Instant};
 
 /// Where recordings are, in the folder of what is stored.
@@ -131,7 +131,7 @@ impl Recorder {
     /// Looks at what was recorded before.
     pub(crate) fn open(config: &Config, events: Option<Arc<Events>>) -> Self {
         let folder = config.data.join(FOLDER);
-        // No file is written over, whatever its number.
+        // A number that a file has is not used again: nothing is written over.
         let newest = retention::highest(&folder).unwrap_or_else(|error| {
             tracing::warn!(folder = %folder.display(), %error, "former recordings cannot be listed");
             0
@@ -155,15 +155,7 @@ impl Recorder {
             // Old files are removed, also where nothing is recorded any more.
             shared.run();
         }
-        let tap = |protocol: Protocol| {
-            let is_original = config.profile_of(protocol) == Profile::Original;
-            let comparison = Comparison {
-                exact_names: is_original && protocol != Protocol::VOICELINK,
-                // A room of Dissonance is the hash of its name.
-                exact_rooms: is_original || protocol == Protocol::DISSONANCE,
-            };
-            (protocol.name(), Arc::new(Tap::new(protocol.name(), shared.clone(), comparison)))
-        };
+        let tap = |protocol: Protocol| (protocol.name(), Arc::new(Tap::new(protocol.name(), shared.clone())));
         Self { taps: Protocol::all().map(tap).collect(), shared }
     }
 

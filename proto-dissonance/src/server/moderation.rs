@@ -5,11 +5,11 @@ use crate::{
     ClientId, ClientInfo, ClientState, CodecSettings, LeftBecause, Packet, Recipient, Refusal, Resource,
     ServerEvent, Text, TextData, room_id,
 };
-use alloc::vec::Vec;
+use alloc::{borrow::Cow, vec::Vec};
 use core::net::SocketAddr;
 use voxwire_core::{
     Ability, Instant, Lane, List, Member, MemberChange, Message as _, Moderation, Mute, PeerId, Watched,
-    check_name,
+    canonical_name, check_name,
 };
 
 impl Moderation for Server {
@@ -59,6 +59,10 @@ impl Moderation for Server {
 
     fn named(&self, name: &str) -> Vec<PeerId> {
         self.find(name).and_then(|client| self.peer(client)).into_iter().collect()
+    }
+
+    fn name_key<'n>(&self, name: &'n str) -> Cow<'n, str> {
+        if self.settings.any_name { name.into() } else { canonical_name(name) }
     }
 
     fn rooms_joined(&self, peer: PeerId) -> impl Iterator<Item = &[u8]> {

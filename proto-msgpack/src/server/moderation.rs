@@ -2,9 +2,11 @@
 
 use super::Server;
 use crate::{Code, MAX_MUTED, Refusal, Resource, ServerEvent, ServerMessage, Text};
-use alloc::{boxed::Box, collections::BTreeSet, vec::Vec};
+use alloc::{borrow::Cow, boxed::Box, collections::BTreeSet, vec::Vec};
 use core::net::SocketAddr;
-use voxwire_core::{Ability, Instant, Lane, Member, MemberChange, Moderation, Mute, PeerId, Watched};
+use voxwire_core::{
+    Ability, Instant, Lane, Member, MemberChange, Moderation, Mute, PeerId, Watched, canonical_name,
+};
 
 /// What is told of live audio, by what groups and users are known by.
 #[derive(Debug, Default)]
@@ -59,6 +61,14 @@ impl Moderation for Server {
     /// The connections of a user, those for requests alone included.
     fn named(&self, name: &str) -> Vec<PeerId> {
         self.users.of(name.as_bytes()).collect()
+    }
+
+    fn name_key<'n>(&self, name: &'n str) -> Cow<'n, str> {
+        if self.settings.lenient { name.into() } else { canonical_name(name) }
+    }
+
+    fn room_key<'n>(&self, room: &'n str) -> Cow<'n, str> {
+        self.name_key(room)
     }
 
     /// The group whose call a connection takes part in.

@@ -2,9 +2,11 @@
 
 use super::{Peer, Server};
 use crate::{Refusal, ServerEvent};
-use alloc::vec::Vec;
+use alloc::{borrow::Cow, vec::Vec};
 use core::net::SocketAddr;
-use voxwire_core::{Ability, Instant, Member, MemberChange, Moderation, Mute, PeerId, Unsupported, Watched};
+use voxwire_core::{
+    Ability, Instant, Member, MemberChange, Moderation, Mute, PeerId, Unsupported, Watched, canonical_name,
+};
 
 const NO_ROOMS: Unsupported =
     Unsupported { ability: Ability::Record, why: "opcode has no rooms: say whose calls, by name" };
@@ -55,6 +57,10 @@ impl Moderation for Server {
 
     fn named(&self, name: &str) -> Vec<PeerId> {
         self.find(name.as_bytes()).into_iter().collect()
+    }
+
+    fn name_key<'n>(&self, name: &'n str) -> Cow<'n, str> {
+        if self.settings.any_name { name.into() } else { canonical_name(name) }
     }
 
     /// Ends the calls of a client that the server carries, those included that are up, tells it the reason, of which at most 255 bytes are

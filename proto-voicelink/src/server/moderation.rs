@@ -2,9 +2,11 @@
 
 use super::Server;
 use crate::{Refusal, ServerEvent};
-use alloc::vec::Vec;
+use alloc::{borrow::Cow, vec::Vec};
 use core::net::SocketAddr;
-use voxwire_core::{Ability, Instant, Member, MemberChange, Moderation, Mute, PeerId, Unsupported, Watched};
+use voxwire_core::{
+    Ability, Instant, Member, MemberChange, Moderation, Mute, PeerId, Unsupported, Watched, canonical_name,
+};
 
 const NO_ROOMS: Unsupported =
     Unsupported { ability: Ability::Record, why: "voicelink has no rooms: say whose calls, by name" };
@@ -50,6 +52,10 @@ impl Moderation for Server {
 
     fn named(&self, name: &str) -> Vec<PeerId> {
         self.find(name).into_iter().collect()
+    }
+
+    fn name_key<'n>(&self, name: &'n str) -> Cow<'n, str> {
+        canonical_name(name)
     }
 
     /// Ends a connection's call, tells it the reason, of which at most 255 bytes are sent, and closes it.

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
-use voxwire_core::{Ability, Instant, Moderation, PeerId, Unsupported, Watched, canonical_name};
+use voxwire_core::{Ability, Instant, Moderation, PeerId, Unsupported, Watched};
 
 /// Recordings at a time, of all protocols together.
 const MOST: u64 = 64;
@@ -29,30 +29,10 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(crate) struct Tap {
     protocol: &'static str,
     shared: Arc<Shared>,
-    comparison: Comparison,
     active: Mutex<Vec<Active>>,
     /// Of all recordings since the start.
     stats: Arc<Stats>,
     begun: AtomicU64,
-}
-
-/// How a session compares names: byte by byte, or in their canonical form.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Comparison {
-    pub(crate) exact_names: bool,
-    pub(crate) exact_rooms: bool,
-}
-
-impl Comparison {
-    /// What the session knows a client by.
-    fn name(self, name: &str) -> Cow<'_, str> {
-        if self.exact_names { name.into() } else { canonical_name(name) }
-    }
-
-    /// What the session knows a room by.
-    fn room(self, room: &str) -> Cow<'_, str> {
-        if self.exact_rooms { room.into() } else { canonical_name(room) }
-    }
 }
 
 /// A recording under way.
@@ -165,9 +145,9 @@ impl Active {
 }
 
 impl Tap {
-    pub(super) fn new(protocol: &'static str, shared: Arc<Shared>, comparison: Comparison) -> Self {
+    pub(super) fn new(protocol: &'static str, shared: Arc<Shared>) -> Self {
         let (active, stats) = (Mutex::default(), Arc::default());
-        Self { protocol, shared, comparison, active, stats, begun: AtomicU64::new(0) }
+        Self { protocol, shared, active, stats, begun: AtomicU64::new(0) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Active>> {
@@ -189,8 +169,8 @@ impl Tap {
             return Err(Failure::Invalid(format!("a name of 1 to {LONGEST} bytes expected")));
         }
         let key = match &what {
-            What::Room(room) => self.comparison.room(room),
-            What::Name(name) => self.comparison.name(name),
+            What::Room(room) => session.room_key(room),
+            What::Name(name) => session.name_key(name),
         };
         let key = key.into_owned();
         let mut active = self.lock();
@@ -271,7 +251,7 @@ impl Tap {
             let is_meant = match &recording.what {
                 What::Room(_) => is_said_to(session, &recording.key),
                 What::Name(_) => {
-                    let is_name = |party: &str| recording.key == self.comparison.name(party);
+                    let is_name = |party: &str| recording.key == session.name_key(party);
                     is_name(speaker.name) || speaker.with.is_some_and(is_name)
                 }
             };
@@ -298,7 +278,7 @@ impl Tap {
             return;
         }
         let Some(name) = session.member(peer).and_then(|member| member.name).map(text) else { return };
-        let name = self.comparison.name(&name);
+        let name = session.name_key(&name);
         let is_its =
             |recording: &&mut Active| matches!(recording.what, What::Name(_)) && recording.key == name;
         for recording in active.iter_mut().filter(is_its) {

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::config::{Config, Profile};
+use crate::config::Config;
 use crate::recording::Recorder;
 use std::path::PathBuf;
 use voxwire_core::{Input, Lane, List, Message as _, Output, Session as _, Via};
@@ -118,26 +118,26 @@ fn c_45_who_speaks_without_listening_is_told_of_the_recording() {
     assert_eq!(stage.told(), [(ann, "What you say to Lobby is no longer recorded.".to_owned())]);
 }
 
+/// Whether the second recording is refused, as one of the same.
+fn is_same<S: Moderation>(mut server: S, protocol: &str, of: fn(String) -> What) -> bool {
+    let data = std::env::temp_dir().join(format!("voxwire-tap-names-{}", std::process::id()));
+    let recorder = Recorder::open(&Config { data, ..Config::default() }, None);
+    let tap = recorder.tap(protocol).unwrap();
+    let mut start = |name: &str| tap.start(&mut server, NOW, of(name.into()), "ann");
+    assert!(start("Jos\u{e9}").is_ok());
+    start("Jose\u{301}").is_err_and(|failure| matches!(failure, Failure::Refused(_)))
+}
+
 /// C-45: what the session takes for one name is recorded once.
 #[test]
 fn c_45_names_of_recordings_are_compared_as_the_session_does() {
-    let data = std::env::temp_dir().join(format!("voxwire-tap-names-{}", std::process::id()));
-    for (profile, protocol, is_room, refused) in [
-        (Profile::Safe, "dissonance", false, true),
-        (Profile::Safe, "dissonance", true, false),
-        (Profile::Safe, "msgpack", true, true),
-        (Profile::Original, "dissonance", false, false),
-        (Profile::Original, "msgpack", true, false),
-    ] {
-        let config = Config { data: data.clone(), profile, ..Config::default() };
-        let recorder = Recorder::open(&config, None);
-        let tap = recorder.tap(protocol).unwrap();
-        let mut server = Server::new(ServerSettings::DEFAULT, 1);
-        let mut start = |name: &str| {
-            let what = if is_room { What::Room(name.into()) } else { What::Name(name.into()) };
-            tap.start(&mut server, NOW, what, "ann").is_err()
-        };
-        assert!(!start("Jos\u{e9}"));
-        assert_eq!(start("Jose\u{301}"), refused, "{protocol} {is_room}");
-    }
+    use voxwire_msgpack as msgpack;
+    let dissonance = |settings| Server::new(settings, 1);
+    assert!(is_same(dissonance(ServerSettings::DEFAULT), "dissonance", What::Name));
+    assert!(!is_same(dissonance(ServerSettings::ORIGINAL), "dissonance", What::Name));
+    // A room of Dissonance is the hash of its name.
+    assert!(!is_same(dissonance(ServerSettings::DEFAULT), "dissonance", What::Room));
+    let msgpack = |settings| msgpack::Server::new(settings, 1, |_| [0; 32]);
+    assert!(is_same(msgpack(msgpack::ServerSettings::DEFAULT), "msgpack", What::Room));
+    assert!(!is_same(msgpack(msgpack::ServerSettings::ORIGINAL), "msgpack", What::Room));
 }
