@@ -9,12 +9,11 @@ use crate::device::DeviceFlags;
 use crate::error::Error;
 use crate::link::Link;
 use crate::protocols::{Entry, entry};
-use crate::recordings::check_writable;
 use crate::report::{Report, listed, quoted};
 use crate::screen;
 use crate::signals::Signals;
 use crate::sound::{Play, prepare, seconds};
-use crate::talk::{TalkFlags, Volume};
+use crate::talk::{SpeakerFlags, TalkFlags};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use core::net::SocketAddr;
@@ -86,16 +85,12 @@ struct JoinFlags {
     /// Record what is heard to a WAV file.
     #[arg(long, value_name = "FILE.wav")]
     record: Option<PathBuf>,
-    /// Record each speaker to a file of its own, beside this name: call.wav leads to call-ann.wav.
-    #[arg(long, value_name = "FILE.wav")]
-    record_each: Option<PathBuf>,
+    #[command(flatten)]
+    speakers: SpeakerFlags,
     #[command(flatten)]
     devices: DeviceFlags,
     #[command(flatten)]
     talk: TalkFlags,
-    /// How loud a speaker is heard, in percent of how it comes: 0 to 400; can be given several times.
-    #[arg(long, global = true, value_name = "NAME=PERCENT")]
-    volume: Vec<Volume>,
     /// Leave after so many seconds in the session, even while --wait waits for a listener.
     #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
     length: Option<Duration>,
@@ -195,14 +190,13 @@ async fn join_options(
     report: &Report,
     signals: &mut Signals,
 ) -> Result<Options, Error> {
-    let JoinFlags { rooms, to, text, play, record, record_each, devices, length, gain, denoise, .. } = flags;
+    let JoinFlags { rooms, to, text, play, record, speakers, devices, length, gain, denoise, .. } = flags;
     if rooms.is_empty() && to.is_empty() {
         return Err(Error::Usage("name a room to join, or a player to speak to with --to".into()));
     }
     let devices = devices.choose(report);
-    report.talk().start_volumes(&flags.volume)?;
+    speakers.apply(report)?;
     flags.talk.apply(report, false)?;
-    record_each.as_deref().map(check_writable).transpose()?;
     let source = prepare(play.as_ref(), record.as_deref(), &devices, report, signals).await?;
     Ok(Options {
         speak_to_rooms: if to.is_empty() { rooms.clone() } else { Vec::new() },
@@ -211,7 +205,7 @@ async fn join_options(
         text,
         source,
         record,
-        record_each,
+        record_each: speakers.record_each,
         loudspeaker: devices.output,
         length,
         wait: flags.wait,

@@ -11,12 +11,11 @@ use crate::device::DeviceFlags;
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::protocols::{Entry, entry};
-use crate::recordings::check_writable;
 use crate::report::Report;
 use crate::screen;
 use crate::signals::Signals;
 use crate::sound::{Play, Source, prepare, seconds};
-use crate::talk::{TalkFlags, Volume};
+use crate::talk::{SpeakerFlags, TalkFlags};
 pub(crate) use call_client::{CallClient, Options, Summary};
 use clap::{Args, Subcommand};
 use core::time::Duration;
@@ -43,16 +42,12 @@ struct Flags {
     /// Record what is heard to a WAV file.
     #[arg(long, global = true, value_name = "FILE.wav")]
     record: Option<PathBuf>,
-    /// Record each speaker to a file of its own, beside this name: call.wav leads to call-ann.wav.
-    #[arg(long, global = true, value_name = "FILE.wav")]
-    record_each: Option<PathBuf>,
+    #[command(flatten)]
+    speakers: SpeakerFlags,
     #[command(flatten)]
     devices: DeviceFlags,
     #[command(flatten)]
     talk: TalkFlags,
-    /// How loud a speaker is heard, in percent of how it comes: 0 to 400; can be given several times.
-    #[arg(long, global = true, value_name = "NAME=PERCENT")]
-    volume: Vec<Volume>,
     /// End after so many seconds of call, or of waiting.
     #[arg(long = "for", global = true, value_name = "SECONDS", value_parser = seconds)]
     length: Option<Duration>,
@@ -146,7 +141,7 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     let recording = matches!(flags.action, Action::VoiceMessage { .. });
     let mut signals = Signals::catch()?;
     let devices = flags.devices.choose(report);
-    report.talk().start_volumes(&flags.volume)?;
+    flags.speakers.apply(report)?;
     flags.talk.apply(report, matches!(flags.action, Action::Chat { .. }))?;
     let mut source =
         prepare(flags.play.as_ref(), flags.record.as_deref(), &devices, report, &mut signals).await?;
@@ -158,7 +153,6 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
         let whole = move || file.whole(SAMPLE_RATE, most);
         source = Some(Source::Clip(signals.interrupt_blocking("reading sound files", whole).await?));
     }
-    flags.record_each.as_deref().map(check_writable).transpose()?;
     let password = password::read(&user, &mut signals).await?;
     match &flags.action {
         Action::Call { group } => screen::open(report, &format!("msgpack: {user} in the call of {group}")),
@@ -169,7 +163,7 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     let options = Options {
         source,
         record: flags.record,
-        record_each: flags.record_each,
+        record_each: flags.speakers.record_each,
         loudspeaker: devices.output,
         length: flags.length,
         dialect: if flags.plain { Dialect::Plain } else { Dialect::Zmtp },

@@ -4,12 +4,14 @@ mod gate;
 mod volume;
 
 use crate::error::Error;
+use crate::recordings::check_writable;
 use crate::report::{Report, plain};
 use clap::Args;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 pub(crate) use gate::{Gate, Passed};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 pub(crate) use volume::Volume;
 
@@ -35,10 +37,30 @@ impl TalkFlags {
                 "--push-to-talk: there is no key without a screen: a terminal is needed, without --no-screen, --json and --quiet".into(),
             ));
         }
-        let talk = report.talk();
-        talk.push_to_talk.store(self.push_to_talk, Relaxed);
-        talk.voice_activation.store(self.voice_activation, Relaxed);
+        report.talk().start(self.push_to_talk, self.voice_activation);
         Ok(())
+    }
+}
+
+/// How each speaker is heard and recorded.
+#[derive(Debug, Args)]
+pub(crate) struct SpeakerFlags {
+    /// Record each speaker to a file of its own, beside this name: call.wav leads to call-ann.wav.
+    #[arg(long, global = true, value_name = "FILE.wav")]
+    pub(crate) record_each: Option<PathBuf>,
+    /// How loud a speaker is heard, in percent of how it comes: 0 to 400; can be given several times.
+    #[arg(long, global = true, value_name = "NAME=PERCENT")]
+    volume: Vec<Volume>,
+}
+
+impl SpeakerFlags {
+    /// Sets the volumes.
+    ///
+    /// # Errors
+    /// Too many volumes, or nothing can be recorded there.
+    pub(crate) fn apply(&self, report: &Report) -> Result<(), Error> {
+        report.talk().start_volumes(&self.volume)?;
+        self.record_each.as_deref().map_or(Ok(()), check_writable)
     }
 }
 
@@ -65,6 +87,12 @@ pub(crate) fn is_command(line: &str) -> bool {
 pub(crate) type Done = (&'static str, Value, String);
 
 impl Talk {
+    /// What decides, from now on.
+    pub(crate) fn start(&self, push_to_talk: bool, voice_activation: bool) {
+        self.push_to_talk.store(push_to_talk, Relaxed);
+        self.voice_activation.store(voice_activation, Relaxed);
+    }
+
     /// Whether what is said may be sent.
     pub(crate) fn is_open(&self) -> bool {
         !self.muted.load(Relaxed) && (!self.is_push_to_talk() || self.pressed.load(Relaxed))
@@ -202,7 +230,7 @@ mod tests {
         assert!(talk.carry_out(" /unmute ").unwrap().is_ok() && talk.is_open());
         assert!(talk.carry_out("/talk").unwrap().is_err());
         assert!(talk.carry_out("/msg ann hi").is_none() && !is_command("/msg ann hi"));
-        talk.push_to_talk.store(true, Relaxed);
+        talk.start(true, false);
         assert_eq!((talk.is_open(), talk.state()), (false, Some("space to talk")));
         talk.press(true);
         assert_eq!((talk.is_open(), talk.state()), (true, Some("talking")));

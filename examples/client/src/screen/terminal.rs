@@ -10,8 +10,9 @@ use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{
-    DisableBracketedPaste, EnableBracketedPaste, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers,
-    KeyboardEnhancementFlags, PopKeyboardEnhancementFlags, PushKeyboardEnhancementFlags, poll, read,
+    DisableBracketedPaste, DisableFocusChange, EnableBracketedPaste, EnableFocusChange, Event, KeyCode,
+    KeyEvent, KeyEventKind, KeyModifiers, KeyboardEnhancementFlags, PopKeyboardEnhancementFlags,
+    PushKeyboardEnhancementFlags, poll, read,
 };
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
@@ -68,8 +69,8 @@ impl Hold {
     fn ask_for_releases(&self) {
         let flags = KeyboardEnhancementFlags::DISAMBIGUATE_ESCAPE_CODES
             | KeyboardEnhancementFlags::REPORT_EVENT_TYPES;
-        // Without it the key still works, by presses.
-        let _ = execute!(io::stdout(), PushKeyboardEnhancementFlags(flags));
+        // Without it the key still works, by presses. The release of a key that is held goes to the window with the focus.
+        let _ = execute!(io::stdout(), PushKeyboardEnhancementFlags(flags), EnableFocusChange);
     }
 
     /// Gives it back, once.
@@ -88,7 +89,7 @@ impl Hold {
             }
         });
         if self.releases.load(SeqCst) {
-            let _ = execute!(io::stdout(), PopKeyboardEnhancementFlags);
+            let _ = execute!(io::stdout(), PopKeyboardEnhancementFlags, DisableFocusChange);
         }
         let _ = disable_raw_mode();
         let _ = execute!(io::stdout(), DisableBracketedPaste, LeaveAlternateScreen, Show);
@@ -177,6 +178,10 @@ fn on_event(state: &mut State, event: Event, seen: usize) -> Next {
             }
             Next::Nothing
         }
+        Event::FocusLost if state.releases => {
+            state.model.talk.press(false);
+            Next::Nothing
+        }
         Event::Key(key) => on_key(state, key, seen),
         Event::Paste(text) => {
             state.model.command_line.paste(&text);
@@ -195,7 +200,10 @@ fn on_key(state: &mut State, key: KeyEvent, seen: usize) -> Next {
     let alt = key.modifiers.contains(KeyModifiers::ALT);
     match key.code {
         KeyCode::Char('c') if control => return Next::Interrupt,
-        KeyCode::Char('z') if control => return Next::Stop,
+        KeyCode::Char('z') if control => {
+            model.talk.press(false);
+            return Next::Stop;
+        }
         KeyCode::Char('d') if control && line.is_empty() => return end_of_lines(state),
         KeyCode::Char('t') if control => model.talk.toggle_mute(),
         KeyCode::Char(' ') if line.is_empty() && model.talk.is_push_to_talk() => match (releases, key.kind) {
@@ -315,6 +323,29 @@ mod tests {
         assert_eq!(press(&mut state, KeyCode::Char('c'), KeyModifiers::CONTROL), Next::Interrupt);
         assert_eq!(press(&mut state, KeyCode::Char('d'), KeyModifiers::CONTROL), Next::Interrupt);
         assert_eq!(press(&mut state, KeyCode::Char('z'), KeyModifiers::CONTROL), Next::Stop);
+    }
+
+    /// F-72: nobody is heard because the release of a key went to another window, or while the program is stopped.
+    #[test]
+    fn f_72_the_key_to_talk_is_not_held_without_the_focus_or_when_stopped() {
+        let mut state = state(None);
+        state.model.talk.start(true, false);
+        state.releases = true;
+        let hold = |state: &mut State| {
+            press(state, KeyCode::Char(' '), KeyModifiers::NONE);
+            assert!(state.model.talk.is_open());
+        };
+        hold(&mut state);
+        on_event(&mut state, Event::FocusLost, 10);
+        assert!(!state.model.talk.is_open());
+        hold(&mut state);
+        assert_eq!(press(&mut state, KeyCode::Char('z'), KeyModifiers::CONTROL), Next::Stop);
+        assert!(!state.model.talk.is_open());
+        // Where presses take turns, the focus has no say.
+        state.releases = false;
+        hold(&mut state);
+        on_event(&mut state, Event::FocusLost, 10);
+        assert!(state.model.talk.is_open());
     }
 
     #[test]
