@@ -190,7 +190,7 @@ class MumbleClient:
         self.udp.send(self.seal.seal(b"\x80" + varint(self.sequence) + varint(BYTES) + os.urandom(BYTES)))
 
 
-def hear(clients, until, is_voice=lambda _: True):
+def hear(clients, until, is_voice):
     """Takes what comes in on all clients' UDP sockets, and counts what is voice."""
     poll, by_descriptor = select.epoll(), {client.udp.fileno(): client for client in clients}
     for descriptor in by_descriptor:
@@ -205,13 +205,13 @@ def hear(clients, until, is_voice=lambda _: True):
                 pass
 
 
-def talk(server, seconds, speakers, clients=()):
+def talk(server, seconds, speakers, pinging):
     """Each of `speakers` says `RATE` packets a second. Returns the server's time, and how many were said."""
     before, begun, spoken, pings = cpu_seconds(server.pid), time.monotonic(), 0, 0
     while (since := time.monotonic() - begun) < seconds:
         if since > pings:
             pings += 2
-            for client in clients:
+            for client in pinging:
                 client.ping()
         for speak in speakers:
             speak()
@@ -221,6 +221,19 @@ def talk(server, seconds, speakers, clients=()):
             time.sleep(rest)
     time.sleep(0.5)
     return cpu_seconds(server.pid) - before, spoken
+
+
+def measure(server, seconds, clients, speakers, is_voice=lambda _: True, pinging=()):
+    """The server's microseconds for each packet that clients heard, and which part of all packets that is."""
+    over = threading.Event()
+    # Another process would need the sockets: a thread is enough for 50 000 packets a second.
+    ears = threading.Thread(target=hear, args=(clients, over, is_voice))
+    ears.start()
+    used, spoken = talk(server, seconds, speakers, pinging)
+    over.set()
+    ears.join()
+    heard = sum(client.heard for client in clients)
+    return used / heard * 1e6, heard / (spoken * (len(clients) - 1))
 
 
 def mumble(users, seconds):
@@ -239,15 +252,7 @@ def mumble(users, seconds):
         try:
             wait_for_tcp(port)
             clients = [MumbleClient(port, f"user{n}") for n in range(users)]
-            over = threading.Event()
-            # Its own process would need the sockets: a thread is enough for 50 000 packets a second.
-            ears = threading.Thread(target=hear, args=(clients, over))
-            ears.start()
-            used, spoken = talk(server, seconds, [client.speak for client in clients[:TALKERS]])
-            over.set()
-            ears.join()
-            heard, wanted = sum(client.heard for client in clients), spoken * (users - 1)
-            return used / heard * 1e6, heard / wanted
+            return measure(server, seconds, clients, [client.speak for client in clients[:TALKERS]])
         finally:
             stop(server)
 
@@ -371,14 +376,8 @@ def voxwire(users, seconds):
                 return struct.pack(f">B{len(ids)}H", len(ids), *ids)
 
             addressed = {client: others(client) for client in clients[:TALKERS]}
-            over = threading.Event()
-            ears = threading.Thread(target=hear, args=(clients, over, lambda datagram: datagram[0] == 3))
-            ears.start()
-            used, spoken = talk(server, seconds, [lambda c=c: c.speak(addressed[c]) for c in clients[:TALKERS]], clients)
-            over.set()
-            ears.join()
-            heard, wanted = sum(client.heard for client in clients), spoken * (users - 1)
-            return used / heard * 1e6, heard / wanted
+            speakers = [lambda c=c: c.speak(addressed[c]) for c in clients[:TALKERS]]
+            return measure(server, seconds, clients, speakers, lambda datagram: datagram[0] == 3, clients)
         finally:
             stop(server)
 

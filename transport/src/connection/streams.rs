@@ -33,9 +33,9 @@ pub(super) struct Streams<F> {
     dialling: Vec<(DialId, Dialling)>,
     open: Vec<Open<F>>,
     /// Ports that were opened (or not, `None`), of which the session has not heard yet.
-    told: Vec<(ListenId, Option<u16>)>,
+    unreported_ports: Vec<(ListenId, Option<u16>)>,
     /// What cannot be dialled, of which the session has not heard yet.
-    refused: Vec<DialId>,
+    unreported_failures: Vec<DialId>,
     /// The connection that is polled first next time, so that none starves.
     turn: usize,
     /// No connection is accepted until then.
@@ -72,8 +72,8 @@ impl<F: Framing> Streams<F> {
             listeners: Vec::new(),
             dialling: Vec::new(),
             open: Vec::new(),
-            told: Vec::new(),
-            refused: Vec::new(),
+            unreported_ports: Vec::new(),
+            unreported_failures: Vec::new(),
             turn: 0,
             rest: None,
         }
@@ -83,13 +83,13 @@ impl<F: Framing> Streams<F> {
         self.open.is_empty()
             && self.dialling.is_empty()
             && self.listeners.is_empty()
-            && self.told.is_empty()
-            && self.refused.is_empty()
+            && self.unreported_ports.is_empty()
+            && self.unreported_failures.is_empty()
     }
 
     pub(super) fn listen(&mut self, id: ListenId, home: Option<IpAddr>) {
         if !self.is_stream {
-            return self.told.push((id, None));
+            return self.unreported_ports.push((id, None));
         }
         let ip = home.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let (first, end) = self.settings.ports.unwrap_or((0, 0));
@@ -99,17 +99,17 @@ impl<F: Framing> Streams<F> {
             Ok((listener, _)) => self.listeners.push((id, listener)),
             Err(error) => tracing::debug!(%error, "cannot listen"),
         }
-        self.told.push((id, port));
+        self.unreported_ports.push((id, port));
     }
 
     pub(super) fn stop_listening(&mut self, id: ListenId) {
         self.listeners.retain(|(listener, _)| *listener != id);
-        self.told.retain(|(told, _)| *told != id);
+        self.unreported_ports.retain(|(listener, _)| *listener != id);
     }
 
     pub(super) fn dial(&mut self, id: DialId, host: &str, port: u16) {
         if !self.is_stream {
-            return self.refused.push(id);
+            return self.unreported_failures.push(id);
         }
         let (host, limit) = (host.to_owned(), self.settings.connect);
         self.dialling.push((id, Box::pin(within(limit, "connecting", connect((host, port))))));
@@ -172,10 +172,10 @@ impl<F: Framing> Streams<F> {
         framing: impl Fn() -> F,
     ) -> Poll<StreamEvent> {
         self.rest = self.rest.filter(|until| *until > now);
-        if let Some((id, port)) = self.told.pop() {
+        if let Some((id, port)) = self.unreported_ports.pop() {
             return Poll::Ready(StreamEvent::Listening(id, port));
         }
-        if let Some(id) = self.refused.pop() {
+        if let Some(id) = self.unreported_failures.pop() {
             return Poll::Ready(StreamEvent::DialFailed(id));
         }
         if let Poll::Ready((id, result)) = self.poll_dialling(cx) {

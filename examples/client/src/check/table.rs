@@ -168,7 +168,7 @@ pub(super) fn shown(rows: &[Row]) -> String {
 mod tests {
     use super::*;
 
-    /// C-22: in 80 columns, whatever is found.
+    /// C-22: the table has 80 columns at most, also with the longest findings.
     #[test]
     fn c_22_the_table_has_80_columns_at_most() {
         let row = |state, tls, problem: Option<&str>| Row {

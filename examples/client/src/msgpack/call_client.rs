@@ -553,7 +553,7 @@ fn clip(channels: u64, sample_rate: u64, samples: Samples<'_>) -> Clip {
     Clip { rate: rate.unwrap_or(SAMPLE_RATE), channels, samples }
 }
 
-/// Plays a recording on a loudspeaker, beside whatever else goes on.
+/// Plays a recording on a loudspeaker, while the session goes on.
 pub(super) fn play(clip: &Clip, output: &OutputDevice) -> Result<(), Error> {
     // Converted as it is played: at 48 kHz it may be 48 times as much.
     let mut sound = ClipStream::new(clip.mono(), 48_000, 1)?;

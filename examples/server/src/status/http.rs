@@ -91,7 +91,7 @@ pub(crate) async fn serve(listener: TcpListener, routes: Router, limits: Limits,
 
 /// The request of a connection. Its answer may be one that lasts, and is not held to the deadline: a stream of events.
 #[derive(Debug, Clone)]
-pub(crate) struct Lasting {
+pub(crate) struct RequestState {
     exchanges: Exchanges,
     state: Arc<Mutex<Progress>>,
 }
@@ -105,7 +105,7 @@ enum Progress {
     Lasting(#[allow(dead_code, reason = "it counts until it is dropped")] watch::Receiver<()>),
 }
 
-impl Lasting {
+impl RequestState {
     fn new(exchanges: &Exchanges) -> Self {
         Self { exchanges: exchanges.clone(), state: Arc::default() }
     }
@@ -116,11 +116,11 @@ impl Lasting {
     }
 
     /// From now on the answer lasts.
-    pub(crate) fn set(&self) {
+    pub(crate) fn set_lasting(&self) {
         self.set_progress(Progress::Lasting(self.exchanges.lasting.subscribe()));
     }
 
-    fn is_set(&self) -> bool {
+    fn is_lasting(&self) -> bool {
         matches!(*self.state.lock().unwrap_or_else(PoisonError::into_inner), Progress::Lasting(_))
     }
 
@@ -140,30 +140,30 @@ pub(crate) fn exchange<T>(
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let lasting = Lasting::new(exchanges);
+    let request = RequestState::new(exchanges);
     async move {
-        answer(stream, app, deadline, lasting).await;
+        answer(stream, app, deadline, request).await;
         drop(slot);
     }
 }
 
-async fn answer<T>(stream: T, app: Router, deadline: Duration, lasting: Lasting)
+async fn answer<T>(stream: T, app: Router, deadline: Duration, request: RequestState)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut http = http1::Builder::new();
     // Without keep-alive no client is idle.
     http.timer(TokioTimer::new()).header_read_timeout(deadline).max_buf_size(BUFFER).keep_alive(false);
-    let request = lasting.clone();
+    let begun = request.clone();
     let begin = map_request(move |asked: Request| {
-        request.begin();
+        begun.begin();
         ready(asked)
     });
-    let app = app.layer(Extension(lasting.clone())).layer(begin);
+    let app = app.layer(Extension(request.clone())).layer(begin);
     let exchange = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
     tokio::pin!(exchange);
     let mut done = timeout(deadline, &mut exchange).await;
-    if done.is_err() && lasting.is_set() {
+    if done.is_err() && request.is_lasting() {
         done = Ok(exchange.await);
     }
     match done {
@@ -228,8 +228,8 @@ mod tests {
         let (begun, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let wait = {
             let (begun, end) = (begun.clone(), end.clone());
-            async move |lasts: Option<Extension<Lasting>>| {
-                lasts.inspect(|Extension(lasting)| lasting.set());
+            async move |lasts: Option<Extension<RequestState>>| {
+                lasts.inspect(|Extension(request)| request.set_lasting());
                 begun.notify_one();
                 end.notified().await;
             }

@@ -2,13 +2,13 @@
 
 use crate::common::{ALL, Controlled};
 use crate::kit::raw::{
-    connect, encode, handshake, join, log_in, next_opcode, next_packet, opcode_packet, packet, pause,
-    registered, unit,
+    CarriedCall, connect, encode, handshake, join, log_in, next_opcode, next_packet, opcode_packet, packet,
+    pause, registered, unit,
 };
 use crate::kit::user::{User, runtime};
 use serde_json::json;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpStream, UdpSocket};
 use std::time::Duration;
 use voxwire_core::{List, Message};
 use voxwire_dissonance::{
@@ -101,18 +101,7 @@ fn c_33_opcode_mutes_and_decides_who_hears_whom_where_it_carries_calls() {
     let control =
         Controlled::start("relay", "only = [\"opcode\"]\n[opcode]\nport = 0\nrelay = \"127.0.0.1\"");
     let address = control.address("opcode tcp");
-    let mut alice = log_in(connect(address), "alice");
-    let mut bob = log_in(connect(address), "bob");
-    next_opcode(&mut bob);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    alice.write_all(&opcode_packet(6, &[b"bob", b""], Some(port))).unwrap();
-    let call = next_opcode(&mut bob);
-    let port = u16::from_le_bytes([call[call.len() - 2], call[call.len() - 1]]);
-    let mut callee = connect(([127, 0, 0, 1], port).into());
-    let (mut caller, _) = listener.accept().unwrap();
-    caller.write_all(&opcode_packet(11, &[], None)).unwrap();
-    assert_eq!(next_opcode(&mut callee), [11, 0]);
+    let CarriedCall { alice: _alice, bob: _bob, mut caller, mut callee } = CarriedCall::begin(address);
     let mut said = 0;
     let mut speak = |heard: bool| {
         // A muted frame is followed by none: the next one that is heard is a later one.

@@ -2,8 +2,8 @@
 
 use crate::common::{Controlled, serve};
 use crate::kit::raw::{
-    connect, encode, handshake, join, log_in, metrics, next_opcode, next_packet, opcode_packet, packet,
-    pause, registered, sample, unit,
+    CarriedCall, connect, encode, handshake, join, metrics, next_packet, opcode_packet, packet, pause,
+    registered, sample, unit,
 };
 use crate::kit::user::{User, runtime};
 use crate::kit::{Server, command, file, folder};
@@ -11,7 +11,7 @@ use crate::protocols::next_of;
 use core::net::SocketAddr;
 use serde_json::{Value, json};
 use std::io::{Read as _, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -427,7 +427,7 @@ fn c_45_no_client_has_the_name_that_texts_come_from() {
     stream.write_all(b"VOXL\x01\x00\x00\x00").unwrap();
     let request = HandshakeRequest { codec: CodecSettings::DEFAULT, name: "Ann".into() };
     stream.write_all(&unit(&Packet::HandshakeRequest(request))).unwrap();
-    // It ends, in whatever way.
+    // It ends, with an error or without.
     while stream.read(&mut [0; 512]).is_ok_and(|len| len > 0) {}
     assert_eq!(control.get("/api/v1/dissonance/members")["total"], 0);
     let address = control.address("msgpack zmtp");
@@ -448,18 +448,7 @@ fn c_45_both_sides_of_a_call_are_recorded() {
                     record-names = [\"alice\"]\n[voicelink]\nport = 0\nrecord-names = [\"bob\"]\n";
     let control = Controlled::start("record-calls", settings);
     let address = control.address("opcode tcp");
-    let mut alice = log_in(connect(address), "alice");
-    let mut bob = log_in(connect(address), "bob");
-    next_opcode(&mut bob);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    alice.write_all(&opcode_packet(6, &[b"bob", b""], Some(port))).unwrap();
-    let call = next_opcode(&mut bob);
-    let port = u16::from_le_bytes([call[call.len() - 2], call[call.len() - 1]]);
-    let mut callee = connect(([127, 0, 0, 1], port).into());
-    let (mut caller, _) = listener.accept().unwrap();
-    caller.write_all(&opcode_packet(11, &[], None)).unwrap();
-    assert_eq!(next_opcode(&mut callee), [11, 0]);
+    let CarriedCall { alice: _alice, bob: _bob, mut caller, mut callee } = CarriedCall::begin(address);
     let packets_said = tone(400.0, 0, 40);
     for packet in &packets_said {
         caller.write_all(&opcode_packet(7, &[packet], None)).unwrap();

@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use voxwire_core::{List, Message};
 use voxwire_dissonance::{ClientId, ClientInfo, ClientState, CodecSettings, Packet};
 
@@ -145,6 +145,32 @@ pub fn registered(mut stream: TcpStream, name: &str) -> TcpStream {
     stream.write_all(&packet(0, &body)).unwrap();
     assert_eq!(next_packet(&mut stream), 4, "{name}");
     stream
+}
+
+/// A call of opcode that the server carries, from alice to bob: their log-ins, and their sides of the call.
+pub struct CarriedCall {
+    pub alice: TcpStream,
+    pub bob: TcpStream,
+    pub caller: TcpStream,
+    pub callee: TcpStream,
+}
+
+impl CarriedCall {
+    pub fn begin(address: SocketAddr) -> Self {
+        let mut alice = log_in(connect(address), "alice");
+        let mut bob = log_in(connect(address), "bob");
+        next_opcode(&mut bob);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        alice.write_all(&opcode_packet(6, &[b"bob", b""], Some(port))).unwrap();
+        let call = next_opcode(&mut bob);
+        let port = u16::from_le_bytes([call[call.len() - 2], call[call.len() - 1]]);
+        let mut callee = connect(([127, 0, 0, 1], port).into());
+        let (mut caller, _) = listener.accept().unwrap();
+        caller.write_all(&opcode_packet(11, &[], None)).unwrap();
+        assert_eq!(next_opcode(&mut callee), [11, 0]);
+        Self { alice, bob, caller, callee }
+    }
 }
 
 /// Logs in with opcode.

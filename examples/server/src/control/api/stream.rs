@@ -3,7 +3,7 @@
 use super::Shared;
 use super::answers::error;
 use crate::control::events::Reader;
-use crate::status::http::Lasting;
+use crate::status::http::RequestState;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
@@ -22,7 +22,7 @@ const PART: usize = 64;
 
 pub(super) async fn events(
     State(control): Shared,
-    Extension(lasting): Extension<Lasting>,
+    Extension(request): Extension<RequestState>,
     headers: HeaderMap,
 ) -> Response {
     let Ok(permit) = control.streams.clone().try_acquire_owned() else {
@@ -30,7 +30,7 @@ pub(super) async fn events(
     };
     let after = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let reader = control.events.reader(after);
-    lasting.set();
+    request.set_lasting();
     // At once, so that a client sees that it is heard.
     let stream = unfold((reader, permit, Some(": events\n\n")), next);
     ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(stream)).into_response()
