@@ -332,7 +332,7 @@ pub trait Session {
     type Command<'a>;
     /// What an application learns.
     type Event<'a>: core::fmt::Debug;
-    /// Why an input was ignored: the peer's fault, or a limit that it met.
+    /// Why an input was ignored: the peer's fault, a limit, or an input that was on its way when something changed.
     type Violation: Error + Send + Sync + 'static;
     /// Why a command was not carried out: the caller's fault, or a limit.
     type Refusal: Error + Send + Sync + 'static;

@@ -3,7 +3,8 @@ use core::fmt;
 use thiserror::Error;
 use voxwire_core::{DecodeError, EncodeError, Full, NameError, NoPlace, Unsupported};
 
-/// Why an input was ignored: the peer's fault, or a limit that it met. Answers and closes that it calls for are among the outputs.
+/// Why an input was ignored: the peer's fault, a limit, or an input that was on its way when something changed. Answers and closes that it
+/// calls for are among the outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Violation {
@@ -68,9 +69,13 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// Whether it is the peer's fault: a server counts it towards [`max_violations`](crate::ServerSettings::max_violations). What honest clients
-    /// do, too, is not counted: they ask for a name again and again, carry on after a restart of the server, or have a packet on its way when
-    /// they get another number.
+    /// Whether a server takes it for the peer's fault, and counts it towards [`max_violations`](crate::ServerSettings::max_violations).
+    ///
+    /// What honest clients cause, too, is not counted: they ask for a name again and again, carry on after a restart of the server, find the
+    /// server full, or have a packet on its way when they get another number.
+    ///
+    /// A client counts nothing. On a client, voice that overtakes the news of its speaker is an [`UnknownClient`](Self::UnknownClient) of an
+    /// honest peer.
     pub const fn is_counted(&self) -> bool {
         !matches!(
             self,
@@ -80,7 +85,11 @@ impl Violation {
                 | Self::FormerNumber(_)
                 | Self::TooMuchVoice
                 | Self::TooMany(
-                    Resource::Handshakes | Resource::Clients | Resource::Channels | Resource::Packets
+                    Resource::Connections
+                        | Resource::Handshakes
+                        | Resource::Clients
+                        | Resource::Channels
+                        | Resource::Packets
                 )
         )
     }
@@ -147,7 +156,7 @@ impl fmt::Display for Resource {
     }
 }
 
-/// Why a command was not carried out. Nothing was queued.
+/// Why a command was not carried out: the caller's fault, or a limit. Nothing was queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Refusal {

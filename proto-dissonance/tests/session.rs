@@ -12,10 +12,10 @@ mod harness;
 
 use core::time::Duration;
 use harness::{Harness, say, state};
-use voxwire_core::{Lane, NameError, Session};
+use voxwire_core::{Input, Lane, NameError, PeerId, Session, Via};
 use voxwire_dissonance::{
-    Channel, ClientId, CodecSettings, DeltaClientState, HandshakeRequest, Packet, Recipient, Server,
-    ServerCommand, ServerEvent, ServerRelay, ServerSettings, Text, TextData, Violation, room_id,
+    Channel, ClientId, CodecSettings, DeltaClientState, HandshakeRequest, Packet, Recipient, Resource,
+    Server, ServerCommand, ServerEvent, ServerRelay, ServerSettings, Text, TextData, Violation, room_id,
 };
 
 #[test]
@@ -201,7 +201,7 @@ fn d_05_a_handshake_without_a_name_is_not_answered() {
     assert_eq!(stage.server.len(), 4);
 }
 
-/// F-05: a player whose name will not do goes on asking. It is no attack: nobody is kicked, and the application learns why.
+/// F-05: a player whose name is not valid goes on asking. It is no attack: nobody is kicked, and the application learns why.
 #[test]
 fn f_05_an_invalid_name_is_told_each_time_and_kicks_nobody() {
     let mut stage = Harness::new(ServerSettings::DEFAULT);
@@ -362,6 +362,18 @@ fn clients_outside_the_session_for_too_long_go_and_the_oldest_first_where_it_is_
     assert!(!stage.closed.contains(&ann));
     let gone = ServerEvent::Gone { peer: third };
     assert!(stage.events().contains(&format!("{gone:?}")));
+}
+
+/// C-04: that a server is full is no fault of the one that comes.
+#[test]
+fn c_04_a_connection_to_a_full_server_is_closed_and_is_no_fault_of_its_peer() {
+    let limits = voxwire_core::Limits { max_peers: 1, ..ServerSettings::DEFAULT.limits };
+    let mut stage = Harness::new(ServerSettings { limits, ..ServerSettings::DEFAULT });
+    stage.join("ann");
+    let input = Input::Opened { peer: PeerId { slot: 1, generation: 0 }, via: Via::Accepted, from: None };
+    let full = stage.server.handle_input(stage.now, input).unwrap_err();
+    assert_eq!(full, Violation::TooMany(Resource::Connections));
+    assert!(!full.is_counted());
 }
 
 #[test]

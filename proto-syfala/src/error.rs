@@ -2,7 +2,10 @@ use core::fmt;
 use thiserror::Error;
 use voxwire_core::{DecodeError, EncodeError, Full, Unsupported};
 
-/// Why an input was ignored: the peer's fault, or a limit that it met. Answers and closes that it calls for are among the outputs.
+/// Why an input was ignored: the peer's fault, a limit, or an input that was on its way when something changed. Answers and closes that it
+/// calls for are among the outputs.
+///
+/// The server removes no peer for the number of its violations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Violation {
@@ -65,7 +68,7 @@ impl fmt::Display for Resource {
     }
 }
 
-/// Why a command was not carried out. Nothing was queued.
+/// Why a command was not carried out: the caller's fault, or a limit. Nothing was queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Refusal {

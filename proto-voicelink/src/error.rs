@@ -2,7 +2,8 @@ use core::fmt;
 use thiserror::Error;
 use voxwire_core::{DecodeError, EncodeError, Full, NameError, NoPlace, Unsupported};
 
-/// Why an input was ignored: the peer's fault, or a limit that it met. Answers and closes that it calls for are among the outputs.
+/// Why an input was ignored: the peer's fault, a limit, or an input that was on its way when something changed. Answers and closes that it
+/// calls for are among the outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Violation {
@@ -38,12 +39,17 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// Whether it is the peer's fault: a server counts it towards [`max_violations`](crate::ServerSettings::max_violations). Not counted are data
-    /// behind the end of a call, limits of the server, and attempts that others of the same address may have used up.
+    /// Whether a server takes it for the peer's fault, and counts it towards [`max_violations`](crate::ServerSettings::max_violations).
+    ///
+    /// Not counted are data that come after the end of a call, limits of the server, and attempts that others of the same address may have
+    /// used up. A client counts nothing.
     pub const fn is_counted(&self) -> bool {
         !matches!(
             self,
-            Self::StrayData | Self::OutboxFull(_) | Self::UnknownPeer | Self::TooMany(Resource::Attempts)
+            Self::StrayData
+                | Self::OutboxFull(_)
+                | Self::UnknownPeer
+                | Self::TooMany(Resource::Connections | Resource::Attempts)
         )
     }
 }
@@ -76,7 +82,7 @@ impl fmt::Display for Resource {
     }
 }
 
-/// Why a command was not carried out. Nothing was queued.
+/// Why a command was not carried out: the caller's fault, or a limit. Nothing was queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Refusal {

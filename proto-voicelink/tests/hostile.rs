@@ -6,7 +6,7 @@ mod desk;
 use core::time::Duration;
 use desk::{Desk, WIRE, call, registration};
 use voxwire_core::testing::{Rng, vectors};
-use voxwire_core::{Input, Lane, Message, Moderation as _, Output, PeerId, Rate, Session};
+use voxwire_core::{Input, Lane, Message, Moderation as _, Output, PeerId, Rate, Session, Via};
 use voxwire_voicelink::{
     ByteOrder, ClientCommand, Format, Handshake, NameError, Packet, Parameters, Refusal, Resource,
     ServerCommand, ServerEvent, ServerSettings, Violation, reason,
@@ -204,6 +204,10 @@ fn c_04_peers_and_block_list_are_bounded_and_the_oldest_nameless_peer_makes_room
     // Nobody is nameless now: the newcomer goes.
     let late = desk.open("192.0.2.5:1");
     assert_eq!(desk.to(late), ["closed"]);
+    // That the server is full is no fault of the one that comes.
+    let input = Input::Opened { peer: PeerId { slot: 9, generation: 0 }, via: Via::Accepted, from: None };
+    let full = desk.server.handle_input(desk.now, input).unwrap_err();
+    assert_eq!((full, full.is_counted()), (Violation::TooMany(Resource::Connections), false));
     assert!(desk.server.name(named).is_some());
     let block = |caller| ServerCommand::Block { callee: "bob", caller };
     desk.server.handle_command(desk.now, block("x")).unwrap();
