@@ -117,7 +117,7 @@ impl Figure {
             connections, closing, queued, partial, accepted, refused, refused_per_address, ..
         } = *stats;
         let HubStats { received_frames, received_bytes, sent_frames, sent_bytes, handled, .. } = *stats;
-        let HubStats { broken, too_slow, dropped_frames, unsendable_frames, .. } = *stats;
+        let HubStats { broken, too_slow, dropped_frames, over_rate_frames, unsendable_frames, .. } = *stats;
         let mut figures = vec![Self::gauge("connections", "Clients connected", connections as u64)];
         figures.extend(own);
         figures.extend([
@@ -138,6 +138,7 @@ impl Figure {
                 partial as u64,
             ),
             Self::dropped("slow-listener", dropped_frames),
+            Self::dropped("datagram-rate", over_rate_frames),
             Self::dropped("unsendable", unsendable_frames),
             Self::histogram(
                 "relay_latency_seconds",

@@ -76,6 +76,7 @@ impl Common {
             broken,
             too_slow,
             dropped_frames,
+            over_rate_frames,
             unsendable_frames,
             received_frames,
             received_bytes,
@@ -99,6 +100,7 @@ impl Common {
             broken: broken.get(),
             too_slow: too_slow.get(),
             dropped_frames: dropped_frames.get(),
+            over_rate_frames: over_rate_frames.get(),
             unsendable_frames: unsendable_frames.get(),
         }
     }

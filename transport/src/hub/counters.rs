@@ -12,6 +12,7 @@ pub(super) struct Counters {
     pub(super) broken: Counter,
     pub(super) too_slow: Counter,
     pub(super) dropped_frames: Counter,
+    pub(super) over_rate_frames: Counter,
     pub(super) unsendable_frames: Counter,
     pub(super) received_frames: Counter,
     pub(super) received_bytes: Counter,

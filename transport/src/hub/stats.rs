@@ -8,7 +8,7 @@ use crate::HistogramStats;
 pub struct HubStats {
     /// Connections now, validated sources of plain UDP included.
     pub connections: usize,
-    /// Connections that the hub has closed, and whose final frames are still being written.
+    /// Connections that are being closed: what is queued for them is still being written.
     pub closing: usize,
     /// Bytes held now for what is queued, on all connections; on QUIC they count until they have arrived.
     pub queued: usize,
@@ -34,10 +34,13 @@ pub struct HubStats {
     /// Connections closed for a broken stream: bad lengths, frames that took too long, TLS that failed, answers or last frames that were not
     /// taken.
     pub broken: u64,
-    /// Connections closed because their peer did not take what was queued for it, or to make room over `max_queued_total`.
+    /// Connections that were reset: their peer was stuck, more than `max_queued` was queued for it, or room was made below `max_queued_total`. A
+    /// slow peer that only loses frames is not among them.
     pub too_slow: u64,
-    /// Droppable frames dropped: from queues of slow connections, datagrams beyond a rate, datagrams that the system did not take.
+    /// Droppable frames that were not sent: dropped from the queue of a peer that does not keep up, or not taken by the system.
     pub dropped_frames: u64,
+    /// Datagrams that were received and dropped, because their sender was over its rate (`HubSettings::frames`, `HubSettings::datagrams`).
+    pub over_rate_frames: u64,
     /// Reliable frames that were not sent, because a stream cannot carry them to their peer: of more than 65 534 bytes on TCP + UDP or QUIC, or
     /// an update for a peer that takes nothing but answers.
     pub unsendable_frames: u64,

@@ -24,7 +24,7 @@ impl<F: Framing> Peers<F> {
         let limit = (now, common.settings.frames);
         match binding.on_datagram(limit, peer, (socket, from), (kind, tag, body), random) {
             BindAction::Ignore => {}
-            BindAction::Drop => common.counters.dropped_frames.count(),
+            BindAction::Drop => common.counters.over_rate_frames.count(),
             BindAction::Deliver => return Some((peer, body)),
             BindAction::Pong(to) => {
                 to.into_iter().for_each(|to| self.batch.push(to, body));

@@ -45,7 +45,7 @@ impl<F: Framing> Peers<F> {
         let Some(Peer::Udp(udp_peer)) = self.table.get_mut(peer) else { return false };
         let received = udp_peer.receive(now, path, common.settings.datagrams);
         if !received {
-            common.counters.dropped_frames.count();
+            common.counters.over_rate_frames.count();
         }
         received
     }

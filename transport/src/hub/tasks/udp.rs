@@ -56,7 +56,7 @@ pub(super) async fn receive_quic<S: Session>(
     while let Some(frame) = datagrams.receive().await {
         let common = &shared.common;
         if ingress.take(common.clock.now(), common.settings.frames, 1).is_err() {
-            common.counters.dropped_frames.count();
+            common.counters.over_rate_frames.count();
             continue;
         }
         shared.locked(|core, common, now| core.datagram(common, now, peer, &frame));
