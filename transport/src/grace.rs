@@ -28,8 +28,8 @@ pub(crate) fn is_event(at: Option<Instant>) -> bool {
 pub(crate) struct Grace {
     /// Since when timers are held back.
     since: Option<Instant>,
-    /// They are held back after a stall. That takes all of [`EXCUSE`], even if no unread data is seen.
-    stalled: bool,
+    /// They are held back because this process did not run. That takes all of [`EXCUSE`], even if no unread data is seen.
+    paused: bool,
 }
 
 impl Grace {
@@ -38,16 +38,16 @@ impl Grace {
         let since = match self.since {
             Some(since) => since,
             None => {
-                self.stalled = now.saturating_duration_since(at) > LATE;
+                self.paused = now.saturating_duration_since(at) > LATE;
                 *self.since.insert(now)
             }
         };
         let end = since.saturating_add(EXCUSE);
-        if now >= end || !(self.stalled || unread) {
+        if now >= end || !(self.paused || unread) {
             self.end();
             return None;
         }
-        Some(if self.stalled { end } else { now.saturating_add(SOON) })
+        Some(if self.paused { end } else { now.saturating_add(SOON) })
     }
 
     /// No timer is due any more. After the next stall, timers are held back anew.

@@ -38,7 +38,7 @@ const CHUNK: usize = 4096;
 /// Memory that QUIC and the allocator need for a chunk or a datagram, beside its bytes.
 const OVERHEAD: usize = 128;
 /// Bytes that QUIC may hold for each connection while all queues together hold too much.
-const OWN_HELD: usize = 8 * 1024;
+const FREE_BYTES: usize = 8 * 1024;
 /// CRYPTO frames that a client may send in all. A handshake has some ten, repeated ones included, and none come later. QUIC keeps frames behind
 /// a gap, so without this limit they would take as much memory as the stream.
 const MAX_CRYPTO: u64 = 256;
@@ -285,14 +285,14 @@ impl Held {
         self.own.load(Relaxed)
     }
 
-    /// Whether all queues together hold too much, and this connection more than [`OWN_HELD`].
-    fn is_crowded(&self) -> bool {
-        self.bytes() >= OWN_HELD && self.budgets.queued.load(Relaxed) > self.budgets.ceiling
+    /// Whether all queues together hold too much, and this connection more than [`FREE_BYTES`].
+    fn is_over_total(&self) -> bool {
+        self.bytes() >= FREE_BYTES && self.budgets.queued.load(Relaxed) > self.budgets.max_queued_total
     }
 
     fn is_full(&self) -> bool {
         let stream = self.bytes().saturating_sub(self.datagrams.load(Relaxed));
-        stream >= self.limit || self.is_crowded()
+        stream >= self.limit || self.is_over_total()
     }
 
     /// Waits until something may be written.
@@ -477,7 +477,7 @@ impl Datagrams {
     /// Sends a frame. False if it is too long for a datagram, or if the other side takes no datagrams. Where datagrams wait, the oldest is dropped
     /// for it. While all queues together hold too much, the frame itself may be dropped.
     pub(crate) fn send(&self, frame: &[u8]) -> bool {
-        if self.held.is_crowded() {
+        if self.held.is_over_total() {
             self.held.dropped.fetch_add(1, Relaxed);
             return true;
         }

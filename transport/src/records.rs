@@ -13,9 +13,9 @@ pub(crate) struct Records {
     socket: TcpStream,
     record: Record,
     /// Bytes that came in since TLS handed something over last.
-    sealed: usize,
+    undelivered: usize,
     /// Since when there are such bytes, and how many there were at the last look.
-    pub(crate) seen: Option<(Instant, usize)>,
+    pub(crate) partial_since: Option<(Instant, usize)>,
     /// The socket has taken bytes since the last look.
     written: bool,
 }
@@ -31,7 +31,7 @@ struct Record {
 }
 
 impl Record {
-    fn came(&mut self, mut bytes: &[u8]) {
+    fn received(&mut self, mut bytes: &[u8]) {
         loop {
             if self.here < self.head.len() {
                 let Some((&byte, rest)) = bytes.split_first() else { return };
@@ -65,18 +65,18 @@ impl Records {
     }
 
     /// Bytes that have come in since something was handed over.
-    pub(crate) const fn came(&self) -> usize {
-        self.sealed
+    pub(crate) const fn received(&self) -> usize {
+        self.undelivered
     }
 
     /// Bytes of the partial record.
-    pub(crate) const fn begun(&self) -> usize {
+    pub(crate) const fn partial_len(&self) -> usize {
         self.record.here
     }
 
     /// TLS has handed something over: only the bytes of the partial record are left.
-    pub(crate) const fn opened(&mut self) {
-        self.sealed = self.record.here;
+    pub(crate) const fn delivered(&mut self) {
+        self.undelivered = self.record.here;
     }
 
     /// Whether the socket has taken bytes since the last call.
@@ -84,14 +84,14 @@ impl Records {
         core::mem::replace(&mut self.written, false)
     }
 
-    pub(crate) const fn sealed(&self) -> usize {
-        if self.record.here > 0 || self.sealed > Self::EMPTY { self.sealed } else { 0 }
+    pub(crate) const fn undelivered(&self) -> usize {
+        if self.record.here > 0 || self.undelivered > Self::EMPTY { self.undelivered } else { 0 }
     }
 }
 
 impl From<TcpStream> for Records {
     fn from(socket: TcpStream) -> Self {
-        Self { socket, record: Record::default(), sealed: 0, seen: None, written: false }
+        Self { socket, record: Record::default(), undelivered: 0, partial_since: None, written: false }
     }
 }
 
@@ -104,8 +104,8 @@ impl AsyncRead for Records {
         let before = buffer.filled().len();
         let poll = Pin::new(&mut self.socket).poll_read(cx, buffer);
         let came = buffer.filled().get(before..).unwrap_or(&[]);
-        self.sealed = self.sealed.saturating_add(came.len());
-        self.record.came(came);
+        self.undelivered = self.undelivered.saturating_add(came.len());
+        self.record.received(came);
         poll
     }
 }
@@ -153,7 +153,7 @@ mod tests {
             let mut record = Record::default();
             let mut came = 0;
             for piece in records.chunks(step) {
-                record.came(piece);
+                record.received(piece);
                 came += piece.len();
                 assert_eq!(record.here == 0, [7, 12, records.len()].contains(&came), "{came} by {step}");
             }

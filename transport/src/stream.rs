@@ -11,7 +11,7 @@
 //! - A client finishes the handshake of its framing before its session learns of the connection. In a hub the session learns of it at once.
 
 pub(crate) mod framing;
-pub(crate) mod held;
 pub(crate) mod io;
 pub(crate) mod queue;
+pub(crate) mod shared_frames;
 pub(crate) mod socket;

@@ -27,7 +27,7 @@ const MAX_PATHS: usize = 32;
 /// The number of reliable frames on one path that may be unacknowledged.
 const MAX_UNACKED: usize = 64;
 
-/// Body of a probe, in bytes: the rest of the key, the epoch, and as many more as its ack has.
+/// Body of a probe, in bytes: the rest of the key, the epoch, and padding, so that a probe is as long as its ack.
 const PROBE_LEN: usize = 17;
 
 /// Which other clients to reach without the server. By default none.

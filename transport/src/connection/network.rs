@@ -20,7 +20,7 @@ pub(super) struct Network<F> {
     pub(super) clock: Clock,
     settings: ConnectionSettings,
     ids: PeerIds,
-    /// The server's id for the session. Each connection has another one.
+    /// By this id the session knows the server. Each new connection gets a new one.
     server: PeerId,
     /// Where to connect again, if the session dials the server.
     remote: Option<Remote>,

@@ -17,7 +17,7 @@ pub struct ConnectionSettings {
     /// also in [`flush`](crate::Connection::flush) and after the session has closed it. 60 s by default.
     ///
     /// - It should be longer than a server may wait for memory before it reads on, which is 30 s by default.
-    /// - Under TLS, and on QUIC when the connection ends, the last 64 KiB count as a whole: they have to be taken in this time.
+    /// - Under TLS, and on QUIC when the connection ends, no progress is seen within the last 64 KiB: all of them have to be taken in this time.
     /// - On Linux `unacknowledged` ends the connection first.
     pub write_timeout: Duration,
     /// As for [`HubSettings::keepalive`](crate::HubSettings::keepalive). [`Keepalive::DEFAULT`] by default.
@@ -26,7 +26,8 @@ pub struct ConnectionSettings {
     ///
     /// - Linux applies it as well to a server that acknowledges everything but has no room for more. A server that waits for memory has none for
     ///   30 s by default, and one that does not read before a log-in for 36 s. So this should be longer than either.
-    /// - With it Linux gives a silent server up after this time from the first unanswered probe on, however many probes `keepalive` allows.
+    /// - Linux gives a silent server up at the first probe that is due this long after the server was heard last: with the defaults after 41 s,
+    ///   however many probes `keepalive` allows.
     /// - On QUIC a server is gone after the silence that `keepalive` allows and this together, but no later than twice the former: 28 s.
     pub unacknowledged: Option<Duration>,
     /// The first and the last of the ports that the session may listen on, by

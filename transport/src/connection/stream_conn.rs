@@ -76,7 +76,7 @@ impl StallTimer {
     }
 
     /// The other side takes nothing now. True if it has taken nothing for the limit; otherwise the task is woken at the limit.
-    fn goes_on(&mut self, cx: &mut Context<'_>) -> bool {
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
         let limit = self.limit;
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         if !self.running {
@@ -90,7 +90,7 @@ impl StallTimer {
     }
 
     /// The other side has taken something, or nothing waits for it.
-    const fn ends(&mut self) {
+    const fn stop(&mut self) {
         self.running = false;
     }
 }
@@ -133,8 +133,8 @@ impl<F: Framing> StreamConn<F> {
         }
     }
 
-    /// Sends a droppable frame in a datagram, where there are any; queues every other frame. A reliable frame that cannot be queued ends the
-    /// connection.
+    /// Sends a droppable frame in a datagram, where there are any; queues every other frame. A reliable frame ends the connection if there is no
+    /// room for it, or if a unit of TCP + UDP cannot hold it. One that the session's framing does not take is dropped.
     pub(super) fn push(&mut self, lane: Lane, frame: &[u8]) {
         if self.failed.is_some() {
             return;
@@ -355,7 +355,7 @@ impl<F: Framing> StreamConn<F> {
             let mut taken = false;
             let written = poll_write(&mut self.stream, cx, &mut self.batch, &mut taken);
             if taken {
-                self.stall.ends();
+                self.stall.stop();
             }
             match written {
                 Poll::Pending => return self.stalls(cx),
@@ -369,7 +369,7 @@ impl<F: Framing> StreamConn<F> {
                 match self.stream.poll_flush(cx) {
                     Poll::Ready(Err(error)) => return Err(error.into()),
                     Poll::Ready(Ok(())) if self.shut => {}
-                    Poll::Ready(Ok(())) => self.stall.ends(),
+                    Poll::Ready(Ok(())) => self.stall.stop(),
                     Poll::Pending => return self.stalls(cx),
                 }
                 return Ok(());
@@ -389,7 +389,7 @@ impl<F: Framing> StreamConn<F> {
 
     /// The other side takes nothing now. An error if it has taken nothing for too long.
     fn stalls(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
-        if self.stall.goes_on(cx) {
+        if self.stall.is_over(cx) {
             self.failed = Some(Failed::Stalled);
             return self.check();
         }

@@ -4,8 +4,8 @@ mod state;
 
 use super::common::Common;
 use crate::stream::framing::StreamFraming;
-use crate::stream::held::Frames;
 use crate::stream::queue::Overflow;
+use crate::stream::shared_frames::SharedFrames;
 use crate::tcp_udp::{Control, control_unit};
 use core::num::NonZeroU64;
 use core::sync::atomic::Ordering::Relaxed;
@@ -29,7 +29,7 @@ pub(super) enum NotQueued {
     /// Too much is queued for its connection. Or all queues together hold more than the limit and an eighth.
     Overflow,
     /// All queues together hold more than the limit. Others may be reset, and the frame tried again.
-    OverGlobalLimit,
+    OverTotal,
     /// The frame is reliable, and the stream cannot carry it to this peer.
     Unsendable,
 }
@@ -41,14 +41,14 @@ impl From<Overflow> for NotQueued {
 }
 
 /// Whether a frame is queued although all queues together hold more than `max_queued_total`. Its connection is one that pays
-/// (`Load::refuses`).
+/// (`Load::needs_room`).
 ///
 /// - At the first try (`again` is false) it is not: the caller resets other connections, and tries again.
 /// - At the second try it is, while all queues hold no more than an eighth over the limit. The memory of the reset connections is free only
 ///   when their tasks have run.
 fn check_total(common: &Common, again: bool) -> Result<(), NotQueued> {
     if !again {
-        Err(NotQueued::OverGlobalLimit)
+        Err(NotQueued::OverTotal)
     } else if common.queued.load(Relaxed) > common.settings.hard_queued_total() {
         Err(NotQueued::Overflow)
     } else {
@@ -105,14 +105,14 @@ impl<F: Framing> Conn<F> {
 
     /// Queues a frame. Returns how many droppable frames were dropped; the frame itself may be one of them.
     ///
-    /// While all queues together hold too much, a connection may have to pay for a reliable frame (`Load::refuses`). The first try then
-    /// returns [`NotQueued::OverGlobalLimit`]: the caller resets other connections, and tries `again`.
+    /// While all queues together hold too much, a connection may have to pay for a reliable frame (`Load::needs_room`). The first try then
+    /// returns [`NotQueued::OverTotal`]: the caller resets other connections, and tries `again`.
     pub(super) fn push(
         &self,
         common: &Common,
         (lane, id, frame): (Lane, FrameId, &[u8]),
         again: bool,
-        frames: &mut Frames,
+        frames: &mut SharedFrames,
         wakers: &mut Vec<Waker>,
     ) -> Result<u64, NotQueued> {
         let mut state = self.lock();
@@ -124,7 +124,7 @@ impl<F: Framing> Conn<F> {
         if lane == Lane::Reliable && !fits {
             return Err(NotQueued::Unsendable);
         }
-        if load.refuses(lane, frame.len()) {
+        if load.needs_room(lane, frame.len()) {
             check_total(common, again)?;
         }
         let dropped = state.queue.dropped;
@@ -139,8 +139,8 @@ impl<F: Framing> Conn<F> {
                 queue.drop_droppable();
                 queue.dropped = queue.dropped.saturating_add(1);
                 Ok(())
-            } else if load.shares(lane, frame.len()) {
-                queue.push_held(framing, frames.hold(id, frame, &common.queued))
+            } else if load.is_shared(lane, frame.len()) {
+                queue.push_shared(framing, frames.share(id, frame, &common.queued))
             } else {
                 // A buffer of the pool is for connections that give it back soon.
                 let buffer = || if load.blocked { Vec::new() } else { common.write_buffers.take() };
@@ -153,8 +153,8 @@ impl<F: Framing> Conn<F> {
 
     /// Queues a control message of TCP + UDP. A second BOUND is not queued while the first one is.
     ///
-    /// [`NotQueued::Overflow`] if the queue is over its limit. [`NotQueued::OverGlobalLimit`] at the first try if all queues together are over
-    /// theirs and this one holds much (`Load::refuses_control`).
+    /// [`NotQueued::Overflow`] if the queue is over its limit. [`NotQueued::OverTotal`] at the first try if all queues together are over
+    /// theirs and this one holds much (`Load::needs_room_for_control`).
     pub(super) fn push_control(
         &self,
         common: &Common,
@@ -167,7 +167,7 @@ impl<F: Framing> Conn<F> {
         if state.abort.is_some() {
             return Ok(());
         }
-        if state.load(common).refuses_control() {
+        if state.load(common).needs_room_for_control() {
             check_total(common, again)?;
         }
         state.with_queue(&common.queued, |queue, _| match control {
@@ -180,7 +180,7 @@ impl<F: Framing> Conn<F> {
 
     /// Queues the server's hello.
     pub(super) fn push_hello(&self, common: &Common, bytes: &[u8]) {
-        // One is admitted, however long.
+        // It cannot overflow: the first frame of a queue is always admitted.
         let _ = self.lock().with_queue(&common.queued, |queue, _| queue.push_raw(bytes));
     }
 
@@ -193,14 +193,14 @@ impl<F: Framing> Conn<F> {
         state.notify()
     }
 
-    /// Bytes held for the connection; `None` if it may not be reset to make room for others (`Load::may_be_reset`), or ends already.
-    pub(super) fn queued_over_share(&self, common: &Common, little: usize) -> Option<usize> {
+    /// Bytes of memory held for the connection; `None` if it may not be reset to make room for others (`Load::may_be_reset`), or ends already.
+    pub(super) fn memory_if_resettable(&self, common: &Common, little: usize) -> Option<usize> {
         let (state, lent) = (self.lock(), self.lent());
         let mut load = state.load(common);
         load.queued = load.queued.saturating_add(lent);
         let own = state.queue.memory().saturating_add(state.writing_memory);
-        let parked = state.parked.as_ref().map_or(0, |batch| batch.share());
-        let all = own.saturating_add(state.queue.share()).saturating_add(parked).saturating_add(lent);
+        let parked = state.parked.as_ref().map_or(0, |batch| batch.part());
+        let all = own.saturating_add(state.queue.part()).saturating_add(parked).saturating_add(lent);
         (load.may_be_reset(all, little) && state.abort.is_none()).then_some(all)
     }
 
@@ -247,9 +247,9 @@ impl<F: Framing> Conn<F> {
 
     /// Whether the peer is stuck: it has taken nothing of what is queued for `limit`; on QUIC, it has acknowledged nothing.
     ///
-    /// It has to be found so by two sweeps in a row. On TCP a sweep that is `late` does not count: this process did not run, so the
+    /// It has to be found so by two sweeps in a row. On TCP a sweep that is `overslept` does not count: this process did not run, so the
     /// connection's task may not have had the time to write.
-    pub(super) fn confirm_stuck(&self, limit: Option<Duration>, now: Instant, late: bool) -> bool {
+    pub(super) fn confirm_stuck(&self, limit: Option<Duration>, now: Instant, overslept: bool) -> bool {
         let Some(limit) = limit else { return false };
         #[cfg(feature = "quic")]
         if let Some(quic) = &self.quic {
@@ -257,7 +257,7 @@ impl<F: Framing> Conn<F> {
         }
         let mut state = self.lock();
         let aborted = state.abort.is_some();
-        state.stall.as_mut().is_some_and(|stall| !aborted && stall.confirm_stuck(limit, now, late))
+        state.stall.as_mut().is_some_and(|stall| !aborted && stall.confirm_stuck(limit, now, overslept))
     }
 
     /// Whether the peer on QUIC sends handshake data without end.
@@ -310,7 +310,7 @@ mod tests {
             }
             let push = |frame: &[u8]| {
                 let frame = (Lane::Droppable, FrameId::new(0), frame);
-                conn.push(&common, frame, false, &mut Frames::default(), &mut Vec::new()).unwrap()
+                conn.push(&common, frame, false, &mut SharedFrames::default(), &mut Vec::new()).unwrap()
             };
             let within: u64 = (0..1024).map(|_| push(&FRAME)).sum();
             let queued = conn.lock().queue.len();

@@ -143,7 +143,7 @@ impl<S: Session> Core<S> {
         some
     }
 
-    /// Carries out the session's outputs. A connection that cannot take its frames is closed. The session hears of that, and may have more
+    /// Carries out the session's outputs. A connection that cannot take its frames is reset. The session hears of that, and may have more
     /// outputs then.
     pub(super) fn flush(&mut self, common: &Common) {
         loop {

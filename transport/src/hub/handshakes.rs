@@ -54,16 +54,16 @@ impl Handshakes {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place for a handshake of the source `payer`. Where none is free, takes it from a handshake that has stalled. `None` if there is
-    /// no such one. Exempt addresses (`payer` is `None`) may have all places.
+    /// Takes a place for a handshake of the source `payer`. Where none is free, takes it from the oldest one that has taken longer than [`ENTERING`].
+    /// `None` if there is no such one. Exempt addresses (`payer` is `None`) may have all places.
     pub(super) fn take(self: &Arc<Self>, payer: Option<IpAddr>, now: Instant) -> Option<Place> {
         let mut taken = self.lock();
         let full = taken.by_source.is_full(payer, (self.places / ONE_SOURCE).max(1));
         if full || taken.by_age.len() >= self.places {
-            let stalled = |handshake: &Handshake| handshake.since.saturating_add(ENTERING) <= now;
+            let overdue = |handshake: &Handshake| handshake.since.saturating_add(ENTERING) <= now;
             // A source that has all of its places loses one of its own.
             let mut oldest = taken.by_age.iter().filter(|(_, other)| !full || other.payer == payer);
-            let number = *oldest.next().filter(|(_, oldest)| stalled(oldest))?.0;
+            let number = *oldest.next().filter(|(_, oldest)| overdue(oldest))?.0;
             taken.remove(number)?.sent_away.notify_one();
         }
         taken.last = taken.last.saturating_add(1);

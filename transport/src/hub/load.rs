@@ -7,19 +7,20 @@ use voxwire_core::Lane;
 
 /// Bytes written at a time. A frame that is larger is written alone, and called a large frame.
 pub(super) const WRITE_BATCH: usize = 64 * 1024;
-/// While over the total, a connection that is not blocked does not pay up to so many bytes queued.
-const OWN_SHARE: usize = 64 * 1024;
+/// While over the total, a connection that is not blocked pays only if more bytes than this are queued for it.
+const FREE_BYTES: usize = 64 * 1024;
 /// Only connections with more bytes queued than this may be reset to make room while over the total. A blocked one may be reset as well if
-/// it holds more memory than half of an even share of the total, at most this ([`Load::may_be_reset`]).
-pub(super) const FAIR_SHARE: usize = 4 * 1024;
+/// it holds more memory than `little`: half of `max_queued_total / max_connections`, and never more than these bytes
+/// ([`Load::may_be_reset`]).
+pub(super) const SPARED_BYTES: usize = 4 * 1024;
 /// Bytes of droppable frames that may be queued for a peer that is not slow. A larger budget of the session counts instead.
 const BURST: usize = 1024 * 1024;
 /// A framing answers no question of a peer for which more bytes than this are queued.
 const ANSWERED: usize = 64 * 1024;
 /// A reliable frame of at least so many bytes is held once for all connections for which it is queued.
-const HELD: usize = 1024;
+const SHARED_FROM: usize = 1024;
 /// The same where the peer is blocked.
-const HELD_IF_BLOCKED: usize = 256;
+const SHARED_FROM_IF_BLOCKED: usize = 256;
 
 /// How much is queued for a connection, and for all of them.
 #[derive(Debug, Clone, Copy)]
@@ -42,29 +43,29 @@ impl Load {
         if self.slow { 0 } else { BURST }
     }
 
-    /// Whether a new frame drops the droppable frames that are queued, which have `droppable` bytes. The new one is queued.
+    /// Whether a new frame of either lane drops the droppable frames that are queued, which have `droppable` bytes. The new one is queued.
     pub(super) const fn drops_queued(&self, droppable: usize) -> bool {
         self.writes_large() && droppable > WRITE_BATCH
     }
 
-    /// Whether a frame of `len` bytes is queued only after other connections have been reset for it.
-    pub(super) fn refuses(&self, lane: Lane, len: usize) -> bool {
+    /// Whether a reliable frame of `len` bytes is queued only after other connections have been reset for it.
+    pub(super) fn needs_room(&self, lane: Lane, len: usize) -> bool {
         lane == Lane::Reliable && self.pays(len)
     }
 
-    /// Whether a frame of `len` bytes is not queued, and drops all droppable frames that are.
+    /// Whether a droppable frame of `len` bytes is dropped, and with it all droppable frames that are queued.
     pub(super) fn drops(&self, lane: Lane, len: usize) -> bool {
         lane == Lane::Droppable && (self.pays(len) || self.writes_large() && len > WRITE_BATCH)
     }
 
-    /// Whether a frame of `len` bytes is held once for all connections for which it is queued.
-    pub(super) fn shares(&self, lane: Lane, len: usize) -> bool {
-        lane == Lane::Reliable && len >= if self.blocked { HELD_IF_BLOCKED } else { HELD }
+    /// Whether a reliable frame of `len` bytes is shared: held once for all connections for which it is queued.
+    pub(super) fn is_shared(&self, lane: Lane, len: usize) -> bool {
+        lane == Lane::Reliable && len >= if self.blocked { SHARED_FROM_IF_BLOCKED } else { SHARED_FROM }
     }
 
     /// Whether a control message is queued only after other connections have been reset for it.
-    pub(super) const fn refuses_control(&self) -> bool {
-        self.over_total && (self.queued > OWN_SHARE || self.blocked && self.queued > FAIR_SHARE)
+    pub(super) const fn needs_room_for_control(&self) -> bool {
+        self.over_total && (self.queued > FREE_BYTES || self.blocked && self.queued > SPARED_BYTES)
     }
 
     /// Whether the framing leaves the peer's questions unanswered.
@@ -73,9 +74,9 @@ impl Load {
     }
 
     /// Whether the connection may be reset to make room for others. `held` is the memory that it holds: many small frames take far more memory
-    /// than they have bytes. `little` is half of an even share of the total, 4 KiB at most.
+    /// than they have bytes. For `little` see [`SPARED_BYTES`].
     pub(super) const fn may_be_reset(&self, held: usize, little: usize) -> bool {
-        self.queued > FAIR_SHARE || self.blocked && held > little
+        self.queued > SPARED_BYTES || self.blocked && held > little
     }
 
     /// Whether a large frame is being written to a slow peer. Another one does not wait behind it.
@@ -84,9 +85,9 @@ impl Load {
     }
 
     /// Whether this connection pays for a frame of `len` bytes. It does while over the total, if it is blocked, or if it would have more than
-    /// [`OWN_SHARE`] queued with that frame.
+    /// [`FREE_BYTES`] queued with that frame.
     const fn pays(&self, len: usize) -> bool {
-        self.over_total && (self.blocked || self.queued.saturating_add(len) > OWN_SHARE)
+        self.over_total && (self.blocked || self.queued.saturating_add(len) > FREE_BYTES)
     }
 }
 
@@ -98,8 +99,8 @@ mod tests {
     const BLOCKED: Load = Load { blocked: true, ..FREE };
     const SLOW: Load = Load { slow: true, ..BLOCKED };
     /// Bytes, just over the limits of the same names.
-    const OVER_FAIR: usize = FAIR_SHARE + 1;
-    const OVER_OWN: usize = OWN_SHARE + 1;
+    const OVER_SPARED: usize = SPARED_BYTES + 1;
+    const OVER_FREE: usize = FREE_BYTES + 1;
     const LARGE: usize = WRITE_BATCH + 1;
 
     const fn over(load: Load) -> Load {
@@ -123,29 +124,29 @@ mod tests {
         const RULES: [Rule; 9] = [
             ("no burst", |load| load.burst() == 0),
             ("drops what is queued", |load| load.drops_queued(LARGE)),
-            ("refuses a frame", |load| load.refuses(Lane::Reliable, 100)),
+            ("refuses a frame", |load| load.needs_room(Lane::Reliable, 100)),
             ("drops a frame", |load| load.drops(Lane::Droppable, 100)),
             ("drops a large frame", |load| load.drops(Lane::Droppable, LARGE)),
-            ("shares 256 bytes", |load| load.shares(Lane::Reliable, 256)),
-            ("refuses control", Load::refuses_control),
+            ("shares 256 bytes", |load| load.is_shared(Lane::Reliable, 256)),
+            ("refuses control", Load::needs_room_for_control),
             ("refuses answers", Load::refuses_answers),
             ("may be reset", |load| load.may_be_reset(3000, 2000)),
         ];
         // In the order of the rules.
         let table: [(Load, &str); 14] = [
             (FREE, "- - - - - - - - -"),
-            (queued(OVER_FAIR, FREE), "- - - - - - - - x"),
-            (queued(OVER_OWN, FREE), "- - - - - - - x x"),
+            (queued(OVER_SPARED, FREE), "- - - - - - - - x"),
+            (queued(OVER_FREE, FREE), "- - - - - - - x x"),
             (writing(LARGE, FREE), "- - - - - - - x x"),
             (BLOCKED, "- - - - - x - - x"),
             (writing(LARGE, BLOCKED), "- - - - - x - x x"),
             (SLOW, "x - - - - x - - x"),
             (writing(LARGE, SLOW), "x x - - x x - x x"),
             (over(FREE), "- - - - x - - - -"),
-            (over(queued(OVER_FAIR, FREE)), "- - - - x - - - x"),
-            (over(queued(OVER_OWN, FREE)), "- - x x x - x x x"),
+            (over(queued(OVER_SPARED, FREE)), "- - - - x - - - x"),
+            (over(queued(OVER_FREE, FREE)), "- - x x x - x x x"),
             (over(BLOCKED), "- - x x x x - x x"),
-            (over(queued(OVER_FAIR, BLOCKED)), "- - x x x x x x x"),
+            (over(queued(OVER_SPARED, BLOCKED)), "- - x x x x x x x"),
             (over(writing(LARGE, SLOW)), "x x x x x x x x x"),
         ];
         for (load, expected) in table {

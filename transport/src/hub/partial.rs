@@ -1,7 +1,8 @@
 //! The memory of frames that have not come in whole.
 //!
-//! A connection may hold 2 KiB ([`OWN`]) of such a frame. For more it asks ([`Partials::ask`]). It gets all the memory that the frame may need
-//! at once, or none. So two frames that wait cannot block each other.
+//! A connection may hold 2 KiB ([`OWN`]) of such a frame. For more it asks ([`Partials::ask`]). A frame of known length gets all of its memory
+//! at once, or none. A frame of unknown length gets all that its class allows; if it outgrows that, it keeps it while it waits for the next
+//! class. So two frames that wait in one class cannot block each other.
 //!
 //! There are three size classes. Each has a share of [`HubSettings::partial_frames`](super::HubSettings::partial_frames):
 //!
@@ -15,7 +16,7 @@
 //! and its connection is closed,
 //!
 //! - if nothing of it has come in for the time in the last column;
-//! - if it comes in at less than 256 KiB/s ([`PACE`]) and half the rate of the frame that waits;
+//! - if it comes in at less than 256 KiB/s ([`PACE`]), and at less than half the rate of the frame that waits;
 //! - if it comes in so slowly that it would not end in nine tenths of [`HubSettings::partial_wait`](super::HubSettings::partial_wait).
 //!
 //! A frame loses nothing within its grace time, unless its source holds more than one source may. For some seconds, time in which the hub does
@@ -40,11 +41,11 @@ const CLASSES: [usize; 2] = [64 * 1024, 1024 * 1024];
 const GRACE: [Duration; 3] = [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1)];
 /// How soon a frame that waits asks again, even if it is not woken.
 pub(super) const AGAIN: Duration = Duration::from_millis(100);
-/// How long a frame that was found silent or slow keeps its memory: after a stall of the hub, its task may run before the system has told of
-/// the data that has come in.
-const LOOKS: Duration = Duration::from_millis(50);
+/// How long a frame that was found silent or slow keeps its memory: after a pause of this process, its task may run before the system has told
+/// of the data that has come in.
+const SECOND_LOOK: Duration = Duration::from_millis(50);
 /// The silence after which a frame gives way to one that waits, by class.
-const STALL: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(1)];
+const SILENCE: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(1)];
 /// A frame that the hub does not read loses its memory so long after it was asked to give way. (Its task does not run, so it cannot give way
 /// itself.)
 const CALLED: Duration = Duration::from_secs(1);
@@ -223,8 +224,8 @@ impl Partials {
     }
 
     /// How much memory to ask for, for a frame of at least `total` bytes. Where its length is `known`, that is `total`. Otherwise it is as much as
-    /// the frame may grow to within its class: of two frames that grow step by step, each would hold memory for which the other waits. A framing
-    /// may take some frames that are longer than the session's `max_frame`.
+    /// the frame may grow to within its class: of two frames that grow step by step, each would hold memory for which the other waits. The result
+    /// is at least `total`, even beyond `max_frame`: a framing may take some frames that are longer.
     pub(super) fn demand(&self, total: usize, known: bool, max_frame: usize) -> usize {
         if known {
             return total;
@@ -317,9 +318,9 @@ impl Partials {
         books.reclaim(asks, lacking, (source_limit(self.all, class), self.whole), now)
     }
 
-    /// Enters memory that is held already, whether there is room or not: the rest of a read, after whole frames were taken out of it. `unread`: it
+    /// Counts memory that is held already, whether there is room or not: the rest of a read, after whole frames were taken out of it. `unread`: it
     /// is the hub that does not read on.
-    pub(super) fn enter_held(
+    pub(super) fn record(
         &self,
         reservation: &mut Reservation,
         now: Instant,
@@ -365,8 +366,8 @@ impl Partials {
         true
     }
 
-    /// The connection is idle: there is nothing to read, or no memory to read into. False if it has to give way: it was asked to more than
-    /// [`LOOKS`] ago, because another frame waits for its memory.
+    /// The connection is idle: there is nothing to read, or no memory to read into. False if it has to give way: it was asked to do so, because
+    /// another frame waits for its memory, and [`SECOND_LOOK`] has passed since.
     pub(super) fn on_idle(&self, reservation: &Reservation, now: Instant) -> bool {
         if reservation.granted == 0 {
             return true;
@@ -382,7 +383,7 @@ impl Partials {
         if turns.get(held.class).is_none_or(Turns::is_empty) {
             (held.called, held.slow_since) = (None, None);
         }
-        held.called.is_none_or(|since| since.saturating_add(LOOKS) > now)
+        held.called.is_none_or(|since| since.saturating_add(SECOND_LOOK) > now)
     }
 
     /// Whether the reservation still has its memory.
@@ -524,7 +525,7 @@ impl Books {
         let Asks { id: own, payer, class, since, progress } = *asks;
         let slow = PACE.min(pace(progress.received, since.saturating_duration_since(progress.began)) / 2);
         let grace = GRACE.get(class).copied().unwrap_or_default();
-        let stall = STALL.get(class).copied().unwrap_or_default();
+        let stall = SILENCE.get(class).copied().unwrap_or_default();
         let mut behind: Vec<(bool, u64, u64, usize)> = Vec::new();
         let Self { held, turns, .. } = self;
         let Some(turns) = turns.get(class) else { return false };
@@ -560,7 +561,7 @@ impl Books {
                 let called = *held.called.get_or_insert(now);
                 held.unread && called.saturating_add(CALLED) <= now
             } else {
-                slow_since.saturating_add(LOOKS) <= now
+                slow_since.saturating_add(SECOND_LOOK) <= now
             };
             if goes {
                 self.remove(id, now);

@@ -94,7 +94,7 @@ impl<F: Framing> Peers<F> {
             conn.push(common, (lane, id, frame), again, frames, wakers)
         });
         match queued {
-            Ok(0) | Err(NotQueued::Overflow | NotQueued::OverGlobalLimit) => {}
+            Ok(0) | Err(NotQueued::Overflow | NotQueued::OverTotal) => {}
             Ok(dropped) => common.counters.dropped_frames.add(dropped),
             Err(NotQueued::Unsendable) => {
                 common.counters.unsendable_frames.count();
@@ -188,15 +188,15 @@ impl<F: Framing> Peers<F> {
     }
 
     /// Resets connections whose peer is stuck, and wakes tasks whose deadline has passed. Called once a second.
-    pub(super) fn sweep(&mut self, common: &Common, now: Instant, late: bool) {
+    pub(super) fn sweep(&mut self, common: &Common, now: Instant, overslept: bool) {
         self.frames.tidy();
         let mut wakers = Vec::new();
         for conn in self.conns() {
-            let stuck = conn.confirm_stuck(common.settings.unacknowledged, now, late);
+            let stuck = conn.confirm_stuck(common.settings.unacknowledged, now, overslept);
             if stuck || conn.is_never_ready() {
                 let counters = &common.counters;
                 if stuck { &counters.too_slow } else { &counters.broken }.count();
-                tracing::debug!(stuck, "closed: a peer that takes nothing, or whose handshake never ends");
+                tracing::debug!(stuck, "reset: a peer that takes nothing, or whose handshake never ends");
                 conn.reset(common, &mut wakers);
             } else {
                 wakers.extend(conn.sweep(now));

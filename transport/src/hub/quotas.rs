@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use voxwire_core::{Instant, source};
 
-/// For so long after it was accepted, a connection is evicted only if no other can be.
+/// A connection that was accepted less than this long ago is evicted only if no other can be.
 pub(super) const ENTERING: Duration = Duration::from_secs(1);
 
 /// Counts connections.

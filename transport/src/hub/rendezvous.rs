@@ -25,8 +25,8 @@ struct Member {
     at: Option<SocketAddr>,
     told_of: Vec<(PeerId, PathKey)>,
     moves: Bucket,
-    /// It has changed its address too often. It is introduced later.
-    late: bool,
+    /// It has changed its address too often. Its introduction is postponed.
+    postponed: bool,
     /// The session forbids that it is introduced.
     barred: bool,
 }
@@ -55,7 +55,7 @@ impl Rendezvous {
     pub(super) fn bar(&mut self, peer: PeerId) -> Messages {
         let messages = self.withdraw(peer);
         if let Some(member) = self.members.get_mut(peer) {
-            (member.barred, member.late) = (true, false);
+            (member.barred, member.postponed) = (true, false);
         }
         messages
     }
@@ -67,7 +67,7 @@ impl Rendezvous {
 
     /// Whether a client is to be introduced later, because it has changed its address too often.
     pub(super) fn is_late(&self, peer: PeerId) -> bool {
-        self.members.get(peer).is_some_and(|member| member.late)
+        self.members.get(peer).is_some_and(|member| member.postponed)
     }
 
     /// A client's address is `at`. Introduces it to others. `key` makes the random key by which two clients know each other; `None` if the system
@@ -87,8 +87,8 @@ impl Rendezvous {
         };
         member.at = Some(at);
         // The hub tries again at its next PING.
-        member.late = member.moves.take(now, MOVES, 1).is_err();
-        if member.late {
+        member.postponed = member.moves.take(now, MOVES, 1).is_err();
+        if member.postponed {
             return messages;
         }
         let others: Vec<PeerId> = self.available.iter().copied().take(self.most).collect();

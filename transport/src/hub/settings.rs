@@ -27,7 +27,7 @@ pub struct HubSettings {
     pub min_bytes_per_second: u32,
     /// The rate of frames from one connection, those included that its framing skips. Beyond it reading pauses, and nothing is dropped.
     ///
-    /// Datagrams of a connection (the UDP side of TCP + UDP, or QUIC's) have the same rate again. Beyond it they are dropped.
+    /// Datagrams of a connection (the UDP side of TCP + UDP, or QUIC's) have a second allowance of the same size. Beyond it they are dropped.
     /// 2000 a second and 10 000 at once by default.
     pub frames: Rate,
     /// The rate of datagrams from one source of plain UDP. Beyond it they are dropped. 50 000 a second and 50 000 at once by default.
@@ -36,7 +36,8 @@ pub struct HubSettings {
     /// the budget for droppable frames of a slow peer, too, unless the session sets one. 64 KiB by default.
     pub max_queued: usize,
     /// A peer is blocked while the system takes no more bytes for it, because its send buffer is full. It is slow once it has been blocked for
-    /// this long. For a slow peer the session's budget of droppable frames counts; before that, up to 1 MiB of them is queued. 200 ms by default.
+    /// this long. For a slow peer the session's budget of droppable frames counts; before that, up to 1 MiB of them is queued, or the budget if that
+    /// is larger. 200 ms by default.
     pub slow_after: Duration,
     /// Bytes queued for all connections. A frame that is queued for many counts once. What TLS holds for a peer that takes nothing counts
     /// 16 KiB. 128 MiB by default.
@@ -44,8 +45,9 @@ pub struct HubSettings {
     /// While more than this is queued, these rules hold for connections with more than 64 KiB queued, or with a blocked peer:
     ///
     /// - Droppable frames for them are dropped.
-    /// - A reliable frame for them resets the connections with the most bytes queued, until an eighth of the limit is free. Memory of those is
-    ///   free a little later. Until then an eighth more than the limit may be queued. Beyond that, the connection of the frame is reset.
+    /// - A reliable frame for them resets the connections that hold most memory, those being closed first, until an eighth of the limit is
+    ///   free. Their memory is free a little later. Until then an eighth more than the limit may be queued. Beyond that, the connection of the
+    ///   frame is reset.
     /// - The framing leaves the questions of a blocked peer unanswered.
     pub max_queued_total: usize,
     /// Bytes that all partial frames together may hold, beyond 2 KiB each. TLS records that have not come in whole count with them, and
@@ -59,8 +61,8 @@ pub struct HubSettings {
     /// | up to 1 MiB | a quarter | a sixteenth | 1 s |
     /// | more | half | a quarter | 1 s |
     ///
-    /// A source is an IPv4 address, or a /64 of IPv6; loopback is exempt. The first frame may be as large as all of it. A frame for which there
-    /// is no room waits until all of it fits.
+    /// A source is an IPv4 address, or a /64 of IPv6; loopback is exempt. A frame may be larger than its share, up to all of these bytes, while no
+    /// other of its class holds memory. A frame for which there is no room waits until all of it fits.
     ///
     /// Among sources that wait (IPv6: among /48s, and in one among /64s) the one that has held least lately is next, in bytes times seconds,
     /// ended frames included. What was held counts half every two minutes. Of each frame the first 6 s do not count (1.5 s of a small
@@ -76,9 +78,9 @@ pub struct HubSettings {
     pub partial_frames: usize,
     /// How long a frame may wait for a part of `partial_frames` before its connection is closed. 30 s by default.
     pub partial_wait: Duration,
-    /// How a connection is probed on which nothing is heard; [`Keepalive::DEFAULT`] by default.
+    /// How a connection is probed on which nothing is heard; `None`: it is not probed. [`Keepalive::DEFAULT`] by default.
     pub keepalive: Option<Keepalive>,
-    /// Two limits, both 14 s by default:
+    /// Two limits, both 14 s by default; `None`: neither holds.
     ///
     /// - how long sent bytes may stay unacknowledged, by TCP (on Linux only) or on QUIC's stream;
     /// - how long a peer may take nothing of what is queued for it. A peer that takes 8 kB/s is not closed.
@@ -94,7 +96,7 @@ pub struct HubSettings {
     pub receive_window: usize,
     /// What all clients on QUIC together may have sent that has not been read, in bytes. 128 MiB by default, which some 400 clients fit in.
     ///
-    /// - A client is granted 4 KiB until its hello has come, and up to `receive_window` then. Where most of these bytes is granted, it is
+    /// - A client is granted 4 KiB until its hello has come, and up to `receive_window` then. Once most of these bytes are granted, it is
     ///   granted less.
     /// - Each client counts 252 KiB more from its first packet on: for the connection, and for packets that QUIC keeps while others before
     ///   them are missing.

@@ -15,7 +15,8 @@ use voxwire_core::Instant;
 ///   buffers (some 115 KB) by then.
 /// - A peer that vanishes while the timeout is extended is reset at the next retransmission. Retransmissions come at growing intervals: the next one is 28 s
 ///   away at most.
-/// - If the system's buffers fill up before that, it is reset within 16 s of that: within 30 s after it vanished.
+/// - If the system's buffers fill up first, the peer is stuck `unacknowledged` later, and two sweeps find that: 16 s in all. Whichever comes
+///   first, the peer is gone within 30 s.
 #[derive(Debug)]
 pub(super) struct WriteStall {
     /// Since when bytes are queued.
@@ -78,10 +79,10 @@ impl WriteStall {
         self.untaken_since.is_some()
     }
 
-    /// Whether the peer is stuck: it has taken nothing for `limit`, now and at the call before this one. With `late`, which says that the
-    /// caller did not run in time, the answer is no, and the next call counts as the first.
-    pub(super) fn confirm_stuck(&mut self, limit: Duration, now: Instant, late: bool) -> bool {
-        self.looks.confirm(self.untaken_since.filter(|_| !late), limit, now)
+    /// Whether the peer is stuck: it has taken nothing for `limit`, now and at the call before this one. `overslept`: the caller did not run
+    /// in time. The answer is no then, and the next call counts as the first.
+    pub(super) fn confirm_stuck(&mut self, limit: Duration, now: Instant, overslept: bool) -> bool {
+        self.looks.confirm(self.untaken_since.filter(|_| !overslept), limit, now)
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) struct QuicBudgets {
     /// Bytes that are queued, on all connections of all kinds.
     pub(crate) queued: Arc<AtomicUsize>,
     /// While more bytes than this are queued, each connection may have only a little in QUIC.
-    pub(crate) ceiling: usize,
+    pub(crate) max_queued_total: usize,
     /// Bytes of memory that all clients may make QUIC keep, those that have ended included.
     pub(crate) grants: usize,
     /// What is counted of `grants`.
@@ -71,8 +71,8 @@ pub(crate) enum NoRoom {
 
 impl QuicBudgets {
     /// Of a hub: what is queued on all its connections is counted in `queued`.
-    pub(crate) fn new(queued: Arc<AtomicUsize>, ceiling: usize, grants: usize) -> Self {
-        Self { queued, ceiling, grants, counts: Arc::default() }
+    pub(crate) fn new(queued: Arc<AtomicUsize>, max_queued_total: usize, grants: usize) -> Self {
+        Self { queued, max_queued_total, grants, counts: Arc::default() }
     }
 
     /// For a connection that shares its budgets with no other.

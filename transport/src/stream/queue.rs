@@ -1,8 +1,8 @@
 mod batch;
 
 use super::framing::StreamFraming;
-use super::held::Held;
-use batch::HELD_AT_ONCE;
+use super::shared_frames::SharedFrame;
+use batch::SHARED_AT_ONCE;
 pub(crate) use batch::{SLICES, WriteBatch};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use voxwire_core::{Framing, Lane};
 /// The queue of one connection: whole frames.
 ///
 /// Droppable frames have a budget of bytes. Over it the oldest frame is dropped, because fresh audio is worth more. Reliable frames have a limit of
-/// their own. Over it the connection is to be closed. One frame of each lane is always admitted, however large.
+/// their own. Over it the connection is to be reset. One frame of each lane is always admitted, however large.
 #[derive(Debug)]
 pub(crate) struct Queue {
     /// The queue's own bytes, from `start` on. They are moved only when most of them have been taken.
@@ -78,7 +78,7 @@ enum Frame {
     /// A frame of `len` of the queue's own bytes.
     Own { lane: Lane, once: bool, len: usize },
     /// A reliable frame that is shared with other queues, behind a head of the queue's own bytes.
-    Held { head: u32, frame: Arc<Held> },
+    Shared { head: u32, frame: Arc<SharedFrame> },
     /// `len` of the queue's own bytes that belong to no frame any more.
     Gap { len: usize },
 }
@@ -88,7 +88,7 @@ impl Frame {
     const fn own(&self) -> usize {
         match self {
             Self::Own { len, .. } | Self::Gap { len } => *len,
-            Self::Held { head, .. } => *head as usize,
+            Self::Shared { head, .. } => *head as usize,
         }
     }
 
@@ -96,7 +96,7 @@ impl Frame {
         match self {
             Self::Own { len, .. } => *len,
             Self::Gap { .. } => 0,
-            Self::Held { frame, .. } => self.own().saturating_add(frame.bytes().len()),
+            Self::Shared { frame, .. } => self.own().saturating_add(frame.bytes().len()),
         }
     }
 }
@@ -196,9 +196,9 @@ impl Queue {
     }
 
     /// Bytes of shared frames, each divided by the number of queues that have it.
-    pub(crate) fn share(&self) -> usize {
+    pub(crate) fn part(&self) -> usize {
         self.frames.iter().fold(0, |sum: usize, frame| match frame {
-            Frame::Held { frame, .. } => sum.saturating_add(frame.share()),
+            Frame::Shared { frame, .. } => sum.saturating_add(frame.part()),
             Frame::Own { .. } | Frame::Gap { .. } => sum,
         })
     }
@@ -218,15 +218,15 @@ impl Queue {
     }
 
     /// Adds the head of a reliable frame, and the frame, which other queues may share.
-    pub(crate) fn push_held(
+    pub(crate) fn push_shared(
         &mut self,
         framing: &StreamFraming<impl Framing>,
-        frame: Arc<Held>,
+        frame: Arc<SharedFrame>,
     ) -> Result<(), Overflow> {
         let start = self.bytes.len();
         framing.put_head(Lane::Reliable, frame.bytes(), &mut self.bytes);
         let head = u32::try_from(self.bytes.len().saturating_sub(start)).unwrap_or(u32::MAX);
-        let frame = Frame::Held { head, frame };
+        let frame = Frame::Shared { head, frame };
         self.reliable.add(frame.len());
         self.frames.push_back(frame);
         self.reliable.check()
@@ -277,7 +277,7 @@ impl Queue {
         }
     }
 
-    /// Adds the bytes that a framing has pending. Over the limit the connection is to be closed: its peer asks, and does not take the answers.
+    /// Adds the bytes that a framing has pending. Over the limit the connection is to be reset: its peer asks, and does not take the answers.
     pub(crate) fn push_pending(&mut self, framing: &mut impl Framing) -> Result<(), Overflow> {
         let len = framing.take_pending(&mut self.bytes);
         if len == 0 {
@@ -333,7 +333,7 @@ impl Queue {
         let mut buffer = Some(buffer);
         while let Some(frame) = self.frames.front() {
             let left = batch.left.saturating_add(frame.len());
-            let full = left > most || batch.held.len() >= HELD_AT_ONCE;
+            let full = left > most || batch.shared.len() >= SHARED_AT_ONCE;
             if batch.left > 0 && full {
                 break;
             }
@@ -344,7 +344,7 @@ impl Queue {
             // All own bytes are taken: the batch gets the memory itself.
             batch.own = core::mem::take(&mut self.bytes);
             batch.done = core::mem::take(&mut self.start);
-            batch.held.iter_mut().for_each(|(at, _)| *at = at.saturating_add(batch.done));
+            batch.shared.iter_mut().for_each(|(at, _)| *at = at.saturating_add(batch.done));
         } else if taken.end > self.start {
             batch.own = taken.copied.or_else(|| buffer.map(|lend| lend())).unwrap_or_default();
             batch.own.extend_from_slice(self.bytes.get(taken.start..taken.end).unwrap_or(&[]));
@@ -354,7 +354,7 @@ impl Queue {
             }
             self.start = taken.end;
             self.skip_gaps();
-            self.close_up();
+            self.compact();
             if self.bytes.capacity() / 2 > self.bytes.len() {
                 self.bytes.shrink_to_fit();
             }
@@ -381,10 +381,10 @@ impl Queue {
                 taken.own = taken.own.saturating_add(own);
                 self.once &= !once;
             }
-            Frame::Held { frame, .. } => {
+            Frame::Shared { frame, .. } => {
                 self.reliable.remove(len);
                 taken.own = taken.own.saturating_add(own);
-                batch.held.push_back((taken.own, frame));
+                batch.shared.push_back((taken.own, frame));
             }
             Frame::Gap { .. } => {
                 if let Some(drops) = drops {
@@ -409,8 +409,8 @@ impl Queue {
         }
     }
 
-    /// Closes the room of taken bytes, if it is larger than the bytes behind it. So moving costs no more than one move for each byte taken.
-    fn close_up(&mut self) {
+    /// Moves the remaining bytes to the front, once they are fewer than the taken ones. So no more bytes are moved than were taken.
+    fn compact(&mut self) {
         if self.start > self.bytes.len() / 2 {
             self.bytes.drain(..core::mem::take(&mut self.start));
             #[cfg(test)]
@@ -446,7 +446,7 @@ impl Queue {
         }
         // As a rule they are the oldest of all.
         self.skip_gaps();
-        self.close_up();
+        self.compact();
         // Only where gaps are most of what `close_gaps` goes through. So the cost for each dropped frame is bounded by its own size.
         let (gaps, end) = (self.drops.as_ref().map_or_else(Gaps::default, |drops| drops.gaps), self.end());
         let weight = gaps.frames.saturating_mul(size_of::<Frame>() as u64).saturating_add(gaps.bytes as u64);

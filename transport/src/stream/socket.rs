@@ -12,7 +12,7 @@ use voxwire_core::Instant;
 
 /// Bytes that TLS may have encrypted and not sent.
 #[cfg(feature = "tls")]
-pub(crate) const SEALED: usize = 16 * 1024;
+pub(crate) const MAX_UNSENT: usize = 16 * 1024;
 
 /// The byte stream of one connection, in the clear or encrypted.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Stream {
             Self::Tls(stream) => {
                 let poll = Pin::new(&mut *stream).poll_read(cx, &mut buffer);
                 if !buffer.filled().is_empty() {
-                    stream.get_mut().0.opened();
+                    stream.get_mut().0.delivered();
                 }
                 poll
             }
@@ -63,11 +63,11 @@ impl Stream {
         .await
     }
 
-    /// Bytes that TLS has read and cannot hand over: those of a partial record, or more than a few of records without data.
-    pub(crate) fn sealed(&self) -> usize {
+    /// Bytes that TLS has read and cannot hand over: those of a partial record, or of whole records without data, which count from 1 KiB on.
+    pub(crate) fn undelivered(&self) -> usize {
         match self {
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.get_ref().0.sealed(),
+            Self::Tls(stream) => stream.get_ref().0.undelivered(),
             _ => 0,
         }
     }
@@ -77,7 +77,7 @@ impl Stream {
         not(feature = "tls"),
         expect(clippy::needless_pass_by_ref_mut, reason = "TLS alone is changed")
     )]
-    pub(crate) fn beneath(&mut self) -> usize {
+    pub(crate) fn held_by_tls(&mut self) -> usize {
         match self {
             #[cfg(feature = "tls")]
             Self::Tls(stream) => {
@@ -86,18 +86,18 @@ impl Stream {
                     tokio_rustls::TlsStream::Client(stream) => stream.get_mut().1.process_new_packets(),
                     tokio_rustls::TlsStream::Server(stream) => stream.get_mut().1.process_new_packets(),
                 };
-                let opened = state.map_or(0, |state| state.plaintext_bytes_to_read());
-                opened.saturating_add(stream.get_ref().0.begun())
+                let whole = state.map_or(0, |state| state.plaintext_bytes_to_read());
+                whole.saturating_add(stream.get_ref().0.partial_len())
             }
             _ => 0,
         }
     }
 
-    /// What `see` noted last: since when TLS holds bytes that it cannot hand over, and how many.
-    pub(crate) fn seen(&self) -> Option<(Instant, usize)> {
+    /// What `note_partial` noted last: since when TLS holds bytes that it cannot hand over, and how many.
+    pub(crate) fn partial_since(&self) -> Option<(Instant, usize)> {
         match self {
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.get_ref().0.seen,
+            Self::Tls(stream) => stream.get_ref().0.partial_since,
             _ => None,
         }
     }
@@ -106,10 +106,10 @@ impl Stream {
         not(feature = "tls"),
         expect(unused_variables, clippy::needless_pass_by_ref_mut, reason = "there is none")
     )]
-    pub(crate) fn see(&mut self, sealed: Option<(Instant, usize)>) {
+    pub(crate) fn note_partial(&mut self, partial: Option<(Instant, usize)>) {
         match self {
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.get_mut().0.seen = sealed,
+            Self::Tls(stream) => stream.get_mut().0.partial_since = partial,
             _ => {}
         }
     }
@@ -118,7 +118,7 @@ impl Stream {
     pub(crate) fn unsent(&self) -> usize {
         match self {
             #[cfg(feature = "tls")]
-            Self::Tls(stream) if stream.get_ref().1.wants_write() => SEALED,
+            Self::Tls(stream) if stream.get_ref().1.wants_write() => MAX_UNSENT,
             _ => 0,
         }
     }
@@ -142,8 +142,11 @@ impl Stream {
         }
     }
 
-    /// Whether the peer has vanished while the hub does not read. It has if it has reset the connection; or if it has closed its side, the system
-    /// holds no more of its bytes, and the hub holds none either (`taken`).
+    /// Whether the peer has vanished while the hub does not read: it has reset the connection, or all of this holds.
+    ///
+    /// - It has closed its side.
+    /// - The system holds none of its bytes.
+    /// - The hub holds none of its bytes (`taken`).
     ///
     /// Under TLS only a reset shows, because TLS may hold bytes. Within the process nothing shows. For QUIC see `Datagrams::is_closed`.
     pub(crate) fn has_vanished(&self, cx: &mut Context<'_>, taken: bool) -> bool {

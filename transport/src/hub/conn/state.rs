@@ -96,7 +96,8 @@ impl<F: Framing> State<F> {
         }
     }
 
-    /// Changes the queue, and the total of all queues with it. A queue over its limit counts until its connection is gone.
+    /// Changes the queue, and the total of all queues with it. A frame that overflows the queue is in it all the same, and counts until the
+    /// connection is reset.
     pub(super) fn with_queue<R>(
         &mut self,
         total: &AtomicUsize,
@@ -233,7 +234,7 @@ mod tests {
     /// F-43, F-46: a peer that does not take its answers gets no more of them while all together have too much queued, however little it has
     /// itself; and others do.
     #[test]
-    fn f_46_over_the_ceiling_those_who_take_nothing_are_not_answered() {
+    fn f_46_over_the_total_those_who_take_nothing_are_not_answered() {
         let conn = Conn::new(
             StreamFraming::Session(Answers),
             1 << 20,

@@ -408,7 +408,7 @@ fn f_15_many_small_ones_of_one_source_keep_no_other_source_waiting() {
     let mut crowd: Vec<Reservation> = (0..64).map(|_| reservation("192.0.2.1")).collect();
     for reservation in &mut crowd {
         // They have come in with other things.
-        partials.enter_held(reservation, at(0), 4096, progress(0, 3000), false, Waker::noop());
+        partials.record(reservation, at(0), 4096, progress(0, 3000), false, Waker::noop());
         assert!(partials.on_idle(reservation, at(0)));
     }
     let mut honest = reservation("198.51.100.7");
@@ -440,7 +440,7 @@ fn f_15_what_is_held_already_is_entered_and_makes_others_careful() {
     let partials = Partials::new(MIB, WAIT);
     let mut reservations: Vec<Reservation> = (0..20).map(|_| reservation("127.0.0.1")).collect();
     for reservation in &mut reservations {
-        partials.enter_held(reservation, at(0), 16 * 1024, progress(0, 16 * 1024), false, Waker::noop());
+        partials.record(reservation, at(0), 16 * 1024, progress(0, 16 * 1024), false, Waker::noop());
     }
     assert_eq!((partials.used(), partials.is_scarce()), (320 * 1024, true));
     reservations.iter_mut().for_each(|reservation| end(&partials, reservation));
@@ -452,7 +452,7 @@ fn f_15_what_is_held_already_is_entered_and_makes_others_careful() {
 fn f_15_whom_we_do_not_read_is_not_to_blame() {
     let partials = Partials::new(64 * 1024, WAIT);
     let mut paused = reservation("192.0.2.1");
-    partials.enter_held(&mut paused, at(0), 4096, progress(0, 0), true, Waker::noop());
+    partials.record(&mut paused, at(0), 4096, progress(0, 0), true, Waker::noop());
     let mut attackers: Vec<Reservation> = (2..5).map(|n| reservation(&format!("192.0.2.{n}"))).collect();
     for attacker in &mut attackers {
         assert!(ask(&partials, attacker, 0, 4096, 4096));
@@ -465,13 +465,13 @@ fn f_15_whom_we_do_not_read_is_not_to_blame() {
     assert!(partials.on_idle(&paused, at(2100)) && partials.is_held(&paused));
     assert!(attackers.iter().any(|attacker| !partials.on_idle(attacker, at(2100))), "one of them is asked");
     // It is not spared for ever, nor again and again, even if frames end meanwhile.
-    partials.enter_held(&mut paused, at(4000), 8192, progress(0, 0), true, Waker::noop());
+    partials.record(&mut paused, at(4000), 8192, progress(0, 0), true, Waker::noop());
     assert!(partials.books().held[&paused.id].spared == at(5000));
     end(&partials, &mut paused);
-    partials.enter_held(&mut paused, at(4500), 8192, progress(4500, 0), true, Waker::noop());
+    partials.record(&mut paused, at(4500), 8192, progress(4500, 0), true, Waker::noop());
     assert!(partials.books().held[&paused.id].spared == at(5000));
     end(&partials, &mut paused);
-    partials.enter_held(&mut paused, at(65_000), 8192, progress(65_000, 0), true, Waker::noop());
+    partials.record(&mut paused, at(65_000), 8192, progress(65_000, 0), true, Waker::noop());
     assert!(partials.books().held[&paused.id].spared == at(70_000), "it was long ago");
 }
 
@@ -487,7 +487,7 @@ fn f_15_whom_we_do_not_read_holds_memory_that_others_need_for_some_seconds_only(
     let partials = Partials::new(64 * 1024, WAIT);
     let mut paused: Vec<Reservation> = (2..6).map(|n| reservation(&format!("192.0.2.{n}"))).collect();
     for reservation in &mut paused {
-        partials.enter_held(reservation, at(0), 4096, progress(0, 4000), true, Waker::noop());
+        partials.record(reservation, at(0), 4096, progress(0, 4000), true, Waker::noop());
     }
     let mut honest = reservation("198.51.100.7");
     let when = served(&partials, &mut honest, 1000, 4096);

@@ -232,8 +232,8 @@ impl<K: Copy + Ord + Hash> FairQueue<K> {
         }
     }
 
-    /// `key` holds `bytes` more, for a frame that began to wait when the clock showed `began`. A member that had less than that by then has not
-    /// saved up the difference.
+    /// `key` holds `bytes` more, for a frame that began to wait when the clock showed `began`. A member whose level was below that is lifted to
+    /// it: turns that a member did not use are not saved.
     fn hold(&mut self, key: K, bytes: usize, began: u128, now: Instant) {
         let clock = self.clock(now);
         let share = self.share(key, now);

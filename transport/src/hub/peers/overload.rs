@@ -2,7 +2,7 @@
 
 use crate::hub::common::Common;
 use crate::hub::conn::Conn;
-use crate::hub::load::FAIR_SHARE;
+use crate::hub::load::SPARED_BYTES;
 use core::sync::atomic::Ordering::Relaxed;
 use core::task::Waker;
 use core::time::Duration;
@@ -20,8 +20,8 @@ pub(super) struct Overload {
 }
 
 impl Overload {
-    /// Resets connections until an eighth of `max_queued_total` is free: first those that are being closed, which come without a peer, then
-    /// those with the most bytes queued. `overflowed` are reset anyway. Returns the peers of the others that were reset.
+    /// Resets `overflowed`, whose peers the caller knows. Then resets others until an eighth of `max_queued_total` is free: those that are being
+    /// closed, which come without a peer, before the rest, and in each group those first that hold most memory. Returns the peers of the others.
     pub(super) fn reset_largest<'c, F: Framing + 'c>(
         &mut self,
         common: &Common,
@@ -46,14 +46,14 @@ impl Overload {
         // Half of an even share of `max_queued_total`.
         let little =
             settings.max_queued_total.checked_div(common.quotas.max_connections().max(1)).unwrap_or(0) / 2;
-        let little = little.min(FAIR_SHARE);
-        let over_share = conns.filter_map(|(peer, conn)| {
-            Some((peer.is_none(), conn.queued_over_share(common, little)?, peer, conn))
+        let little = little.min(SPARED_BYTES);
+        let resettable = conns.filter_map(|(peer, conn)| {
+            Some((peer.is_none(), conn.memory_if_resettable(common, little)?, peer, conn))
         });
-        let mut over_share: Vec<_> = over_share.collect();
-        over_share.sort_unstable_by_key(|(closing, queued, peer, _)| (*closing, *queued, *peer));
+        let mut resettable: Vec<_> = resettable.collect();
+        resettable.sort_unstable_by_key(|(closing, queued, peer, _)| (*closing, *queued, *peer));
         while excess() > soon {
-            let Some((_, _, peer, conn)) = over_share.pop() else { break };
+            let Some((_, _, peer, conn)) = resettable.pop() else { break };
             // A shared frame is free only when it is queued for no other connection.
             soon = soon.saturating_add(conn.reset(common, wakers));
             reset.extend(peer);

@@ -9,7 +9,7 @@ use crate::hub::udp_binding::UdpBinding;
 use crate::hub::udp_peers::{UdpPeer, UdpPeers};
 #[cfg(feature = "quic")]
 use crate::quic::Datagrams;
-use crate::stream::held::Frames;
+use crate::stream::shared_frames::SharedFrames;
 use crate::tcp_udp::Control;
 use crate::udp::DatagramBatch;
 use core::num::NonZeroU64;
@@ -40,8 +40,8 @@ pub(in crate::hub) struct Peers<F> {
     pub(super) last_closing: u64,
     pub(super) udp_peers: UdpPeers,
     pub(super) rendezvous: Rendezvous,
-    /// Large frames that are queued for several connections.
-    pub(super) frames: Frames,
+    /// Frames that are queued for several connections.
+    pub(super) frames: SharedFrames,
     /// Connections for which a frame could not be queued, and those that [`Overload`] has reset. The core resets them, and tells the session.
     pub(super) overflowed: Vec<PeerId>,
     pub(super) overload: Overload,
@@ -84,7 +84,7 @@ impl<F: Framing> Peers<F> {
             last_closing: 0,
             udp_peers: UdpPeers::new(common.settings.max_unvalidated),
             rendezvous: Rendezvous::new(common.settings.introductions),
-            frames: Frames::default(),
+            frames: SharedFrames::default(),
             overflowed: Vec::new(),
             overload: Overload::default(),
             batch: DatagramBatch::default(),
@@ -124,22 +124,22 @@ impl<F: Framing> Peers<F> {
         self.conns().count()
     }
 
-    /// Queues something for a peer by `push`. Where `push` returns [`NotQueued::OverGlobalLimit`], resets other connections, and tries once more.
+    /// Queues something for a peer by `push`. Where `push` returns [`NotQueued::OverTotal`], resets other connections, and tries once more.
     /// A peer for which nothing could be queued goes to `overflowed`.
     pub(super) fn queue<T: Default + PartialEq>(
         &mut self,
         common: &Common,
         to: PeerId,
-        push: impl Fn(&Conn<F>, bool, &mut Frames, &mut Vec<Waker>) -> Result<T, NotQueued>,
+        push: impl Fn(&Conn<F>, bool, &mut SharedFrames, &mut Vec<Waker>) -> Result<T, NotQueued>,
     ) -> Result<T, NotQueued> {
         let Some(Peer::Stream(StreamPeer { conn, .. })) = self.table.get(to) else { return Ok(T::default()) };
         let mut queued = push(conn, false, &mut self.frames, &mut self.wakers);
-        if queued == Err(NotQueued::OverGlobalLimit) {
+        if queued == Err(NotQueued::OverTotal) {
             let conn = conn.clone();
             self.reset_largest(common, common.clock.now());
             queued = push(&conn, true, &mut self.frames, &mut self.wakers);
         }
-        if matches!(queued, Err(NotQueued::Overflow | NotQueued::OverGlobalLimit)) {
+        if matches!(queued, Err(NotQueued::Overflow | NotQueued::OverTotal)) {
             self.overflowed.push(to);
         }
         queued
@@ -148,10 +148,10 @@ impl<F: Framing> Peers<F> {
     /// Resets connections until all queues together hold less ([`Overload`]). Their peers go to `overflowed`, so that the core tells the session.
     pub(super) fn reset_largest(&mut self, common: &Common, now: Instant) {
         let Self { table, closing, overflowed, overload, wakers, .. } = self;
-        let overdue = overflowed.iter().filter_map(|peer| table.get(*peer)?.conn());
+        let overflowed_conns = overflowed.iter().filter_map(|peer| table.get(*peer)?.conn());
         let open = table.iter().filter_map(|(peer, it)| Some((Some(peer), it.conn()?)));
         let all = open.chain(closing.values().map(|(conn, _)| (None, conn)));
-        let reset = overload.reset_largest(common, now, overdue, all, wakers);
+        let reset = overload.reset_largest(common, now, overflowed_conns, all, wakers);
         overflowed.extend(reset);
     }
 

@@ -85,8 +85,7 @@ fn f_43_what_the_transport_says_to_a_client_that_never_reads_is_bounded() {
     assert_eq!((hub.queued(), hub.common.quotas.all()), (0, 0));
 }
 
-/// F-46: connections for which the same is queued free nothing by going alone: as many go as it takes, and one that holds less than
-/// its part stays.
+/// F-46: a shared frame is free only once all its connections are reset: as many are reset as it takes, and one that holds little stays.
 #[test]
 fn f_46_room_is_made_until_it_is_there() {
     let mut frames = vec![vec![7; 400_000]; 20];
@@ -178,7 +177,7 @@ fn f_37_frames_that_cannot_be_sent_are_counted() {
     assert!(!hub.peers.has_overflowed() && hub.queued() > 65_534);
 }
 
-/// F-46: a client to which the transport has something to say does not go for what others hold.
+/// F-46: a client for which the transport has a control message is not reset because other connections hold much.
 #[test]
 fn f_46_a_client_is_not_closed_for_what_others_hold_when_the_transport_tells_it_something() {
     let (mut hub, opened) = crowded(400_000, &[vec![7; 100_000], vec![8; 400_000]]);

@@ -120,9 +120,9 @@ async fn enter<S: Session>(
         {
             Ok(mut stream) => {
                 let (records, tls) = stream.get_mut();
-                tls.set_buffer_limit(Some(crate::stream::socket::SEALED));
+                tls.set_buffer_limit(Some(crate::stream::socket::MAX_UNSENT));
                 // What has come in so far were handshakes.
-                records.opened();
+                records.delivered();
                 Stream::Tls(Box::new(stream.into()))
             }
             Err(error) => {
@@ -156,7 +156,7 @@ async fn tls_handshake(
     let mut until = async |most: usize| {
         core::future::poll_fn(|cx| match Pin::new(&mut accept).poll(cx) {
             Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
-            Poll::Pending if accept.get_ref().map_or(0, Records::came) > most => Poll::Ready(None),
+            Poll::Pending if accept.get_ref().map_or(0, Records::received) > most => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         })
         .await

@@ -43,10 +43,10 @@ where
                 core.expire(common, now);
             }
             if now >= next_sweep {
-                let late = now.saturating_duration_since(next_sweep) > LATE;
+                let overslept = now.saturating_duration_since(next_sweep) > LATE;
                 next_sweep = now.saturating_add(SWEEP);
                 common.trim_pools();
-                core.peers.sweep(common, now, late);
+                core.peers.sweep(common, now, overslept);
             }
         });
     }

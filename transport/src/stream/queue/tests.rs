@@ -100,7 +100,7 @@ fn own(batch: WriteBatch) -> Vec<u8> {
 #[test]
 fn frames_that_others_wait_for_keep_their_place_and_count() {
     let total = Arc::default();
-    let mut frames = crate::stream::held::Frames::default();
+    let mut frames = crate::stream::shared_frames::SharedFrames::default();
     let mut queue = Queue::new(1000);
     queue.set_budget(300, 100);
     for n in 0..3 {
@@ -108,12 +108,12 @@ fn frames_that_others_wait_for_keep_their_place_and_count() {
     }
     push(&mut queue, Lane::Reliable, b"rr").unwrap();
     let memory = queue.memory();
-    queue.push_held(&FRAMING, frames.hold_bytes(&[7; 500], &total)).unwrap();
-    queue.push_held(&FRAMING, frames.hold_bytes(&[8; 200], &total)).unwrap();
+    queue.push_shared(&FRAMING, frames.share_bytes(&[7; 500], &total)).unwrap();
+    queue.push_shared(&FRAMING, frames.share_bytes(&[8; 200], &total)).unwrap();
     // Room for four frames more.
     assert_eq!(queue.memory(), memory + 4 * 16);
     push(&mut queue, Lane::Droppable, &[9; 100]).unwrap();
-    assert_eq!((queue.dropped, queue.len(), queue.reliable().0, queue.share()), (1, 1002, 702, 700));
+    assert_eq!((queue.dropped, queue.len(), queue.reliable().0, queue.part()), (1, 1002, 702, 700));
     let mut written = Vec::new();
     while !queue.is_empty() {
         written.push(own(queue.take_next(400, Vec::new)));
@@ -123,25 +123,25 @@ fn frames_that_others_wait_for_keep_their_place_and_count() {
     assert_eq!((queue.len(), queue.memory(), queue.reliable().0), (0, 0, 0));
     assert_eq!(total.load(core::sync::atomic::Ordering::Relaxed), 0);
     // Over its own limit a connection is closed, also where others wait for the same.
-    let same = frames.hold_bytes(&[7; 800], &total);
-    queue.push_held(&FRAMING, same.clone()).unwrap();
-    assert_eq!(queue.push_held(&FRAMING, same), Err(Overflow));
+    let same = frames.share_bytes(&[7; 800], &total);
+    queue.push_shared(&FRAMING, same.clone()).unwrap();
+    assert_eq!(queue.push_shared(&FRAMING, same), Err(Overflow));
 }
 
 /// F-46: a head is no frame of its own, wherever the framing has one: one frame is admitted however large.
 #[test]
 fn f_46_one_shared_frame_behind_a_head_is_admitted_however_large() {
     const UNITS: StreamFraming<Datagram> = StreamFraming::units(Datagram { max: 0 });
-    let (total, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
+    let (total, mut frames) = (Arc::default(), crate::stream::shared_frames::SharedFrames::default());
     let mut queue = Queue::new(1000);
-    let frame = frames.hold_bytes(&[7; 60_000], &total);
-    assert_eq!(queue.push_held(&UNITS, frame.clone()), Ok(()));
+    let frame = frames.share_bytes(&[7; 60_000], &total);
+    assert_eq!(queue.push_shared(&UNITS, frame.clone()), Ok(()));
     assert_eq!(queue.reliable().0, 60_003);
-    assert_eq!(queue.push_held(&UNITS, frame.clone()), Err(Overflow));
+    assert_eq!(queue.push_shared(&UNITS, frame.clone()), Err(Overflow));
     queue.take();
     // Also when what is being written now was another one.
     for _ in 0..2 {
-        assert_eq!(queue.push_held(&UNITS, frame.clone()), Ok(()));
+        assert_eq!(queue.push_shared(&UNITS, frame.clone()), Ok(()));
         assert_eq!(queue.take_next(10, Vec::new).len(), 60_003);
     }
 }
@@ -151,12 +151,12 @@ fn f_46_one_shared_frame_behind_a_head_is_admitted_however_large() {
 fn f_46_a_long_queue_of_shared_frames_is_taken_out_in_linear_time() {
     const UNITS: StreamFraming<Datagram> = StreamFraming::units(Datagram { max: 0 });
     const FRAMES: usize = 32 * 1024;
-    let (total, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
+    let (total, mut frames) = (Arc::default(), crate::stream::shared_frames::SharedFrames::default());
     for own in [false, true] {
         let mut queue = Queue::new(usize::MAX);
-        let frame = frames.hold_bytes(&[7; 64], &total);
+        let frame = frames.share_bytes(&[7; 64], &total);
         for _ in 0..FRAMES {
-            queue.push_held(&UNITS, frame.clone()).unwrap();
+            queue.push_shared(&UNITS, frame.clone()).unwrap();
             if own {
                 queue.push(&UNITS, Lane::Reliable, &[8; 64], 0, Vec::new).unwrap();
             }
@@ -166,7 +166,7 @@ fn f_46_a_long_queue_of_shared_frames_is_taken_out_in_linear_time() {
             all.extend(own_and_advanced(queue.take_next(64 * 1024, Vec::new)));
             calls += 1;
         }
-        assert!(calls <= FRAMES / HELD_AT_ONCE + 1, "{calls} calls");
+        assert!(calls <= FRAMES / SHARED_AT_ONCE + 1, "{calls} calls");
         assert!(queue.moved <= 2 * bytes, "{} of {bytes} bytes moved", queue.moved);
         let unit = |n: u8| [&[0, 65, 0][..], &[n; 64]].concat();
         let each = if own { [unit(7), unit(8)].concat() } else { unit(7) };
@@ -174,7 +174,7 @@ fn f_46_a_long_queue_of_shared_frames_is_taken_out_in_linear_time() {
     }
 }
 
-/// The same, as a system takes it that takes some of it each time.
+/// The same, where each write takes only a part.
 fn own_and_advanced(mut batch: WriteBatch) -> Vec<u8> {
     let (mut all, mut n) = (Vec::new(), 1);
     while !batch.is_empty() {
@@ -186,22 +186,22 @@ fn own_and_advanced(mut batch: WriteBatch) -> Vec<u8> {
         all.extend(some);
         n = (n * 7 + 13) % 2000 + 1;
     }
-    assert!(batch.held.is_empty());
+    assert!(batch.shared.is_empty());
     all
 }
 
 #[test]
 fn what_is_left_of_a_batch_gets_no_more_memory_than_it_needs() {
     const UNITS: StreamFraming<Datagram> = StreamFraming::units(Datagram { max: 0 });
-    let (total, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
+    let (total, mut frames) = (Arc::default(), crate::stream::shared_frames::SharedFrames::default());
     let mut queue = Queue::new(usize::MAX);
-    queue.push_held(&UNITS, frames.hold_bytes(&[7; 50_000], &total)).unwrap();
+    queue.push_shared(&UNITS, frames.share_bytes(&[7; 50_000], &total)).unwrap();
     push(&mut queue, Lane::Reliable, b"behind").unwrap();
     let mut batch = queue.take_next(64 * 1024, Vec::new);
     batch.advance(20_000);
     assert!(batch.shrink(4096, 40_000).is_none());
     batch.advance(20_000);
-    // It is not so large that it would not do to keep it for a little.
+    // Below `large` a shared frame is kept.
     assert!(batch.shrink(4096, 60_000).is_none());
     assert!(batch.shrink(4096, 40_000).is_some());
     assert_eq!((batch.len(), batch.memory()), (10_009, 10_009));
@@ -215,11 +215,11 @@ fn what_is_left_of_a_batch_gets_no_more_memory_than_it_needs() {
 /// F-46: what many share is not copied for each of them where the copies would take more than it does.
 #[test]
 fn f_46_what_is_left_of_a_shared_frame_is_not_copied_for_each_who_waits_for_it() {
-    let (total, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
+    let (total, mut frames) = (Arc::default(), crate::stream::shared_frames::SharedFrames::default());
     let mut batches: Vec<WriteBatch> = (0..10)
         .map(|_| {
             let mut queue = Queue::new(usize::MAX);
-            queue.push_held(&FRAMING, frames.hold_bytes(&[7; 100_000], &total)).unwrap();
+            queue.push_shared(&FRAMING, frames.share_bytes(&[7; 100_000], &total)).unwrap();
             queue.take_next(64 * 1024, Vec::new)
         })
         .collect();
@@ -231,7 +231,7 @@ fn f_46_what_is_left_of_a_shared_frame_is_not_copied_for_each_who_waits_for_it()
     assert_eq!(total.load(core::sync::atomic::Ordering::Relaxed), 0);
     // The last one who waits for it needs no more than is left for it.
     let mut queue = Queue::new(usize::MAX);
-    queue.push_held(&FRAMING, frames.hold_bytes(&[7; 100_000], &total)).unwrap();
+    queue.push_shared(&FRAMING, frames.share_bytes(&[7; 100_000], &total)).unwrap();
     let mut last = queue.take_next(64 * 1024, Vec::new);
     last.advance(50_000);
     assert!(shrink(&mut last));
@@ -240,31 +240,31 @@ fn f_46_what_is_left_of_a_shared_frame_is_not_copied_for_each_who_waits_for_it()
 /// C-06: droppable frames go wherever they are, and nothing else.
 #[test]
 fn c_06_droppable_frames_go_from_between_others() {
-    let (total, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
+    let (total, mut frames) = (Arc::default(), crate::stream::shared_frames::SharedFrames::default());
     let mut queue = Queue::new(1000);
     for n in 0..3 {
         push(&mut queue, Lane::Droppable, &[n; 10]).unwrap();
         push(&mut queue, Lane::Reliable, &[n; 5]).unwrap();
-        queue.push_held(&FRAMING, frames.hold_bytes(&[n; 7], &total)).unwrap();
+        queue.push_shared(&FRAMING, frames.share_bytes(&[n; 7], &total)).unwrap();
     }
     queue.drop_droppable();
     assert_eq!((queue.dropped, queue.droppable(), queue.len()), (3, 0, 36));
     assert_eq!(own(queue.take_next(100, Vec::new)), [[0; 12], [1; 12], [2; 12]].concat());
 }
 
-/// F-43: what a slow listener loses costs no more work than it was, however much waits before it and between it.
+/// F-43: the work of dropping is in proportion to the dropped bytes, however much waits before them and between them.
 #[test]
 fn f_43_what_is_dropped_costs_in_proportion_to_itself() {
     const FRAMES: usize = 20_000;
-    let (total, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
-    let shared = frames.hold_bytes(&[7; 300], &total);
+    let (total, mut frames) = (Arc::default(), crate::stream::shared_frames::SharedFrames::default());
+    let shared = frames.share_bytes(&[7; 300], &total);
     for (before, between) in [(0, usize::MAX), (1, usize::MAX), (10_000, usize::MAX), (1, 3), (10_000, 50)] {
         let mut queue = Queue::with_limits(64 * 1024, usize::MAX);
         for n in 0..before {
             if n % 2 == 0 {
                 push(&mut queue, Lane::Reliable, &[1; 100]).unwrap();
             } else {
-                queue.push_held(&FRAMING, shared.clone()).unwrap();
+                queue.push_shared(&FRAMING, shared.clone()).unwrap();
             }
         }
         let mut reliable = queue.len();
@@ -284,10 +284,10 @@ fn f_43_what_is_dropped_costs_in_proportion_to_itself() {
     }
 }
 
-/// C-06, F-43: by chance, as a queue would have it that is gone through each time.
+/// C-06, F-43: random operations give the same as a plain queue that is searched each time.
 #[test]
 fn c_06_frames_keep_their_order_through_pushes_drops_and_takes() {
-    let (total, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
+    let (total, mut frames) = (Arc::default(), crate::stream::shared_frames::SharedFrames::default());
     for seed in 1..=60_u64 {
         let mut state = seed;
         let mut chance = |of: u64| {
@@ -320,7 +320,7 @@ fn c_06_frames_keep_their_order_through_pushes_drops_and_takes() {
                     model.push_back((Lane::Reliable, frame));
                 }
                 14..=16 => {
-                    queue.push_held(&FRAMING, frames.hold_bytes(&frame, &total)).unwrap();
+                    queue.push_shared(&FRAMING, frames.share_bytes(&frame, &total)).unwrap();
                     model.push_back((Lane::Reliable, frame));
                 }
                 17 if chance(5) == 0 => {
@@ -336,8 +336,8 @@ fn c_06_frames_keep_their_order_through_pushes_drops_and_takes() {
                     let mut expected = Vec::new();
                     let mut count = 0;
                     while let Some((_, frame)) = model.front() {
-                        let held = count >= HELD_AT_ONCE;
-                        if !expected.is_empty() && (expected.len() + frame.len() > most || held) {
+                        let shared = count >= SHARED_AT_ONCE;
+                        if !expected.is_empty() && (expected.len() + frame.len() > most || shared) {
                             break;
                         }
                         expected.extend(model.pop_front().unwrap().1);

@@ -93,7 +93,7 @@ impl<S: Session> StreamDriver<S> {
         }
     }
 
-    /// The connection has failed. A timeout of the system's is counted, as a blocked peer that takes nothing or as one that has vanished.
+    /// The connection has failed. A timeout of the system's counts as `too_slow` if bytes wait for the peer, otherwise as `broken`.
     pub(super) fn failed(&self, error: &io::Error) {
         tracing::trace!(%error, "the connection failed");
         if error.kind() == io::ErrorKind::TimedOut {
@@ -117,14 +117,14 @@ impl<S: Session> StreamDriver<S> {
             let transfer = bytes.checked_div(settings.min_bytes_per_second.into()).unwrap_or(u64::MAX);
             since.saturating_add(settings.frame_timeout).saturating_add(Duration::from_secs(transfer))
         };
-        self.partial.into_iter().chain(self.stream.seen()).map(deadline).min()
+        self.partial.into_iter().chain(self.stream.partial_since()).map(deadline).min()
     }
 
     /// Moves the times at which the partial frame and the partial TLS record began.
     pub(super) fn delay(&mut self, until: impl Fn(Instant) -> Instant) {
         let delayed = |(since, bytes)| (until(since), bytes);
         self.partial = self.partial.map(delayed);
-        self.stream.see(self.stream.seen().map(delayed));
+        self.stream.note_partial(self.stream.partial_since().map(delayed));
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {

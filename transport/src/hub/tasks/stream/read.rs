@@ -29,15 +29,20 @@ enum Room {
 impl<S: Session> StreamDriver<S> {
     /// There is nothing to read. A TLS record that has not come in whole has the same deadline as a partial frame.
     fn account_for_records(&mut self) {
-        let (sealed, before) = (self.stream.sealed(), self.stream.seen());
-        if sealed == before.map_or(0, |(_, bytes)| bytes) {
+        let (undelivered, before) = (self.stream.undelivered(), self.stream.partial_since());
+        if undelivered == before.map_or(0, |(_, bytes)| bytes) {
             return;
         }
         let now = self.shared.common.clock.now();
-        self.stream.see((sealed > 0).then(|| (before.map_or(now, |(since, _)| since), sealed)));
-        if sealed > 0 {
+        self.stream
+            .note_partial((undelivered > 0).then(|| (before.map_or(now, |(since, _)| since), undelivered)));
+        if undelivered > 0 {
             let unread = self.buffer.as_ref().map_or(0, |buffer| buffer.unread().len());
-            self.shared.common.partials.on_received(&self.reservation, now, unread.saturating_add(sealed));
+            self.shared.common.partials.on_received(
+                &self.reservation,
+                now,
+                unread.saturating_add(undelivered),
+            );
         } else if self.buffer.as_ref().is_none_or(FrameBuf::is_empty) {
             self.shared.common.partials.release(&mut self.reservation, now);
         }
@@ -80,7 +85,7 @@ impl<S: Session> StreamDriver<S> {
                 }
                 Poll::Ready(Ok(0)) => return Poll::Ready(End::Closed),
                 Poll::Ready(Ok(_)) => {
-                    self.stream.see(None);
+                    self.stream.note_partial(None);
                     // If the frame has lost its memory meanwhile, `step` finds that.
                     self.shared.common.partials.on_received(
                         &self.reservation,
@@ -95,14 +100,14 @@ impl<S: Session> StreamDriver<S> {
                 }
             }
         }
-        self.settle(cx, false);
+        self.shrink_buffer(cx, false);
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
     /// There is nothing to read, or no memory to read into.
     fn lie_idle(&mut self, cx: &Context<'_>) -> Poll<End> {
-        self.settle(cx, false);
+        self.shrink_buffer(cx, false);
         if self.shared.common.partials.on_idle(&self.reservation, self.shared.common.clock.now()) {
             Poll::Pending
         } else {
@@ -148,7 +153,7 @@ impl<S: Session> StreamDriver<S> {
     }
 
     fn progress(&self, now: Instant, known: bool) -> FrameProgress {
-        let (began, received) = self.partial.or_else(|| self.stream.seen()).unwrap_or((now, 0));
+        let (began, received) = self.partial.or_else(|| self.stream.partial_since()).unwrap_or((now, 0));
         FrameProgress { began, received, known }
     }
 
@@ -165,14 +170,16 @@ impl<S: Session> StreamDriver<S> {
         buffer
     }
 
-    /// Keeps only as much memory as the unread bytes need until the connection is read again, and enters it.
-    fn settle(&mut self, cx: &Context<'_>, spared: bool) {
+    /// Keeps only as much memory as the unread bytes need until the connection is read again, and counts it. `spared`: it is the hub that does
+    /// not read on.
+    fn shrink_buffer(&mut self, cx: &Context<'_>, spared: bool) {
         self.lend_back();
         // Bytes that TLS holds count as well: of a partial record, and those that have not been read.
-        let sealed = self.stream.seen().map_or(0, |(_, bytes)| bytes).max(self.stream.beneath());
-        let sealed = sealed.next_multiple_of(2 * OWN);
+        let undelivered =
+            self.stream.partial_since().map_or(0, |(_, bytes)| bytes).max(self.stream.held_by_tls());
+        let undelivered = undelivered.next_multiple_of(2 * OWN);
         let Some(mut buffer) = self.buffer.take() else {
-            self.enter(cx, sealed, spared);
+            self.record(cx, undelivered, spared);
             return;
         };
         let unread = buffer.unread().len();
@@ -185,17 +192,17 @@ impl<S: Session> StreamDriver<S> {
             self.give_back(buffer);
             buffer = smaller;
         }
-        self.enter(cx, buffer.capacity().saturating_add(sealed), spared);
+        self.record(cx, buffer.capacity().saturating_add(undelivered), spared);
         self.buffer = Some(buffer);
     }
 
-    /// Enters the memory that the connection keeps, if it is more than every connection may hold.
-    fn enter(&mut self, cx: &Context<'_>, bytes: usize, spared: bool) {
+    /// Counts the memory that the connection keeps, if it is more than every connection may hold.
+    fn record(&mut self, cx: &Context<'_>, bytes: usize, spared: bool) {
         if bytes > OWN {
             let now = self.shared.common.clock.now();
             // It does not grow beyond what has come in.
             let progress = self.progress(now, true);
-            self.shared.common.partials.enter_held(
+            self.shared.common.partials.record(
                 &mut self.reservation,
                 now,
                 bytes,
@@ -252,7 +259,7 @@ impl<S: Session> StreamDriver<S> {
                 // The session's `Output::Limit` wakes this task.
                 ReadStatus::Waiting => {
                     self.halted = true;
-                    self.settle(cx, true);
+                    self.shrink_buffer(cx, true);
                     return Ok(None);
                 }
                 // The pause is over already. Whole frames may be left in the buffer.
@@ -270,7 +277,7 @@ impl<S: Session> StreamDriver<S> {
             *at = at.saturating_add(until.saturating_duration_since(now));
         }
         self.conn.lock().deadline = self.silent_at;
-        self.settle(cx, true);
+        self.shrink_buffer(cx, true);
     }
 
     /// Gives an empty read buffer to a connection that needs one.
