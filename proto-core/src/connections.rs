@@ -38,6 +38,7 @@ pub struct Connections<T> {
 /// There is no place for one more connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("as many connections as there may be")]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct NoPlace;
 
 #[derive(Debug, Clone, Copy, Default)]

@@ -5,6 +5,7 @@ use thiserror::Error;
 /// A driver closes the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum FrameError {
     /// A length field announces more than is allowed now. Found before anything of the frame is buffered.
     #[error("frame of {len} bytes announced, at most {max} allowed here")]
@@ -31,6 +32,7 @@ pub enum FrameError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("{field} at offset {offset}: {kind}")]
 #[non_exhaustive]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct DecodeError {
     /// The field's name, as the protocol's document writes it.
     pub field: &'static str,
@@ -60,6 +62,7 @@ impl DecodeError {
 /// What is wrong with a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum DecodeErrorKind {
     /// The frame ends inside the field.
     #[error("{missing} more bytes expected before the end of the frame")]
@@ -114,6 +117,7 @@ pub enum DecodeErrorKind {
 /// Why a message cannot be encoded: the caller's fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum EncodeError {
     /// A field holds more than the format, or a limit, allows.
     #[error("{field} has {len} bytes or items, at most {max} fit")]
@@ -157,6 +161,7 @@ impl EncodeError {
 /// The outbox is at its limit; nothing was queued. Drain it and try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("outbox full: {needed} bytes needed, room for {available}")]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Full {
     /// What the outputs would have taken, in bytes.
     pub needed: usize,

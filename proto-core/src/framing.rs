@@ -5,6 +5,7 @@ use core::time::Duration;
 
 /// What a [`Framing`] makes of the unread bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Progress {
     /// At least this many more bytes are needed; never asks past the end of the frame, so a driver may read exactly.
     NeedMore(NonZeroUsize),

@@ -43,6 +43,7 @@ mod moderation;
 #[cfg(feature = "names")]
 mod names;
 mod outbox;
+mod owned;
 mod parts;
 mod peers;
 mod rate;
@@ -78,6 +79,7 @@ pub use {
     message::{Message, Owned},
     moderation::{Ability, MemberChange, Moderation, Unsupported, Watched},
     outbox::Outbox,
+    owned::{ByteString, Payload, SecretString},
     parts::{EqualPart, EqualParts, Part, PartClock, Parts},
     peers::{PeerId, PeerIds, PeerSlab, lengthen},
     rate::{Bucket, Rate, SourceRate, site, source},

@@ -1,5 +1,6 @@
 /// What a decoder or a session accepts at most. Every protocol crate has its own defaults in a constant `LIMITS`; no value means "unlimited".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Limits {
     /// Largest frame, in bytes, length field included. Enforced by the framing on the length field, before buffering; a
     /// framing may hold some kinds of message to less.

@@ -136,6 +136,33 @@ impl<'a, T: Element<'a> + fmt::Debug> fmt::Debug for List<'a, T> {
     }
 }
 
+/// As many elements as the bytes hold that are taken, encoded as on the wire.
+#[cfg(feature = "arbitrary")]
+impl<'a, T: Element<'a>> arbitrary::Arbitrary<'a> for List<'a, T> {
+    fn arbitrary(u: &mut arbitrary::Unstructured<'a>) -> arbitrary::Result<Self> {
+        let bytes = <&'a [u8]>::arbitrary(u)?;
+        let mut reader = Reader::new(bytes);
+        let mut len = 0_u64;
+        while reader.remaining() > 0 && T::read(&mut reader, usize::MAX).is_ok() {
+            len = len.saturating_add(1);
+        }
+        Self::read(&mut Reader::new(bytes), usize::MAX, "list", len, usize::MAX)
+            .map_err(|_| arbitrary::Error::IncorrectFormat)
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl<'a, T: Element<'a> + defmt::Format> defmt::Format for List<'a, T> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "[");
+        for (index, item) in self.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            defmt::write!(f, "{=str}{}", comma, item);
+        }
+        defmt::write!(f, "]");
+    }
+}
+
 impl<'a, T: Element<'a>> IntoIterator for List<'a, T> {
     type Item = T;
     type IntoIter = Iter<'a, T>;

@@ -51,7 +51,8 @@ pub trait Message<'a>: Sized + Debug {
 
 /// A message kept for longer than its input: the frame's bytes and the `Wire`, decoded again on [`get`](Self::get).
 ///
-/// Decoding costs nanoseconds, so there are no owned twin types.
+/// Decoding costs nanoseconds. Where the fields themselves are to be kept or stored, see the module `owned` of each protocol, and
+/// [`owned!`](crate::owned!).
 ///
 /// ```text
 /// let kept: Owned<Packet<'static>> = Owned::new(&packet, &wire)?;

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 /// What an operator can decide about clients, where the protocol has it. Every protocol answers for each: a new one needs a new version of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Ability {
     /// Not to hand on a client's voice.
     MuteVoice,
@@ -78,6 +79,7 @@ impl fmt::Display for Ability {
 /// A protocol, as it is served, lacks an [`Ability`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("cannot {}: {why}", .ability.command())]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Unsupported {
     /// Which.
     pub ability: Ability,
@@ -96,6 +98,7 @@ pub enum Watched<'a> {
 
 /// What an event says about a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum MemberChange {
     /// It may be a client now, or have another name: [`Moderation::member`] tells.
     Changed(PeerId),

@@ -4,6 +4,8 @@ use core::fmt;
 /// One peer of a session. The driver makes the id. The slot is an index into dense tables; the generation tells a peer from those that had the slot
 /// before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct PeerId {
     /// Index into dense tables; small, reused after the peer is gone.
     pub slot: u32,

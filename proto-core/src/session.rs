@@ -85,6 +85,7 @@ impl<'a> From<&'a Deferred> for Input<'a> {
 /// An instruction of a session to its driver. Drivers carry outputs out in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Output<'s> {
     /// Send a frame.
     Send {
@@ -183,6 +184,7 @@ pub enum Output<'s> {
 
 /// How a frame may travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Lane {
     /// All frames arrive, in order. A receiver that is too slow for them is disconnected.
     Reliable,
@@ -192,6 +194,7 @@ pub enum Lane {
 
 /// How a peer came to be connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Via {
     /// It connected to a port on which the driver listens by itself.
     Accepted,
@@ -214,6 +217,7 @@ pub struct Deferred {
 
 /// Identifies an [`Output::Dial`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct DialId(u32);
 
 impl DialId {
@@ -242,6 +246,7 @@ impl DialId {
 
 /// Identifies an [`Output::Listen`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ListenId(u32);
 
 impl ListenId {
@@ -259,6 +264,7 @@ impl ListenId {
 /// Identifies a frame among a session's outputs, so that a driver copies it once for all its addressees. No two frames of a session have the
 /// same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct FrameId(u64);
 
 impl FrameId {

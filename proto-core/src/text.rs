@@ -74,6 +74,14 @@ impl fmt::Debug for Untrusted<'_> {
     }
 }
 
+/// Printable ASCII as it is, all else escaped.
+#[cfg(feature = "defmt")]
+impl defmt::Format for Untrusted<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{=[u8]:a}", self.0);
+    }
+}
+
 impl<'a> From<&'a str> for Untrusted<'a> {
     fn from(text: &'a str) -> Self {
         Self(text.as_bytes())

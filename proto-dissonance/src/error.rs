@@ -7,6 +7,7 @@ use voxwire_core::{DecodeError, EncodeError, Full, NameError, NoPlace, Unsupport
 /// calls for are among the outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Violation {
     /// The frame is no packet.
     #[error(transparent)]
@@ -104,6 +105,8 @@ impl From<NoPlace> for Violation {
 /// Why a client was not let into a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum RoomRefused {
     /// The client listens to as many rooms as it may.
     #[error("too many rooms")]
@@ -122,6 +125,7 @@ pub enum RoomRefused {
 /// What there may be only so many of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Resource {
     /// Connections.
     Connections,
@@ -159,6 +163,7 @@ impl fmt::Display for Resource {
 /// Why a command was not carried out: the caller's fault, or a limit. Nothing was queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Refusal {
     /// There is no session yet, or any more.
     #[error("not connected")]

@@ -5,6 +5,7 @@ use voxwire_core::{Instant, NameError, PeerId};
 
 /// How far a connection is, seen from either side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum SessionState {
     /// No connection.
     Disconnected,
@@ -116,6 +117,7 @@ impl Default for Speech {
 /// What a client's application learns.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ClientEvent<'a> {
     /// The handshake is done. Who is there, and where, follows.
     Connected {
@@ -201,6 +203,8 @@ pub enum ClientEvent<'a> {
 /// Why a client lost its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Lost {
     /// The connection ended.
     Connection,
@@ -273,8 +277,29 @@ impl fmt::Debug for Voice<'_> {
     }
 }
 
+/// As `Debug`.
+#[cfg(feature = "defmt")]
+impl defmt::Format for Voice<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(
+            f,
+            "Voice {{ from: {}, start: {}, restart: {}, end: {}, sequence: {}, lost: {}, order: {}, len: {} }}",
+            self.from,
+            self.start,
+            self.restart,
+            self.end,
+            self.sequence,
+            self.lost,
+            self.order,
+            self.frame.len()
+        );
+    }
+}
+
 /// How a frame came in, seen from those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Order {
     /// The newest so far.
     Newest,
@@ -336,6 +361,7 @@ pub enum ServerCommand<'a> {
 /// What a server's application learns.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ServerEvent<'a> {
     /// A connection.
     Connected {
@@ -430,6 +456,8 @@ pub enum ServerEvent<'a> {
 /// Why a client left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum LeftBecause {
     /// Its connection ended.
     Connection,

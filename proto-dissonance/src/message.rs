@@ -17,6 +17,8 @@ pub type ServerMessage<'a> = Packet<'a>;
 /// One packet, of any of the eleven types. Variable parts borrow from the frame; bytes after the end are ignored, as the
 /// original does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Packet<'a> {
     /// Type 1: everything about one client.
     ClientState(ClientState<'a>),
@@ -65,6 +67,8 @@ pub enum Packet<'a> {
 /// | then | 2 | room count |
 /// | then | 2 + each | room names |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ClientState<'a> {
     /// The session's number.
     pub session: u32,
@@ -76,6 +80,8 @@ pub struct ClientState<'a> {
 
 /// One client, as lists of clients and ClientState have it: name, id, codec settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ClientInfo<'a> {
     /// Its name: what it is known by.
     pub name: Text<'a>,
@@ -94,6 +100,8 @@ pub struct ClientInfo<'a> {
 /// | 10 | 2 | target: room id or client id |
 /// | 12 | 2 + | text |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct TextData<'a> {
     /// The session's number.
     pub session: u32,
@@ -112,6 +120,8 @@ pub struct TextData<'a> {
 /// | 3 | 9 | codec settings |
 /// | 12 | 2 + | name |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct HandshakeRequest<'a> {
     /// How the client's voice is encoded.
     pub codec: CodecSettings,
@@ -133,6 +143,8 @@ pub struct HandshakeRequest<'a> {
 ///
 /// All three counts may be 0 although the session has clients: then ClientStates follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct HandshakeResponse<'a> {
     /// The session's number.
     pub session: u32,
@@ -148,10 +160,13 @@ pub struct HandshakeResponse<'a> {
 
 /// Who listens to one room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct RoomListeners<'a> {
     /// The room.
     pub room: RoomId,
     /// At most 255, in ascending order.
+    #[cfg_attr(feature = "arbitrary", arbitrary(with = crate::wire::arbitrary_slice))]
     pub listeners: &'a [ClientId],
 }
 
@@ -164,10 +179,12 @@ pub struct RoomListeners<'a> {
 /// | then | 2 | payload length |
 /// | then | | payload: a whole packet, with its own magic, type and session |
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct ServerRelay<'a> {
     /// The session's number.
     pub session: u32,
     /// For whom: at most 255.
+    #[cfg_attr(feature = "arbitrary", arbitrary(with = crate::wire::arbitrary_slice))]
     pub destinations: &'a [ClientId],
     /// The packet to hand on.
     pub payload: &'a [u8],
@@ -181,6 +198,8 @@ pub struct ServerRelay<'a> {
 /// | 8 | 2 | client id |
 /// | 10 | 2 + | room name |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct DeltaClientState<'a> {
     /// The session's number.
     pub session: u32,
@@ -521,6 +540,22 @@ impl fmt::Debug for ServerRelay<'_> {
             .field("destinations", &self.destinations)
             .field("len", &self.payload.len())
             .finish()
+    }
+}
+
+/// As `Debug`.
+#[cfg(feature = "defmt")]
+impl defmt::Format for ServerRelay<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        let Self { session, destinations, payload } = self;
+        let len = payload.len();
+        defmt::write!(
+            f,
+            "ServerRelay {{ session: {}, destinations: {}, len: {} }}",
+            session,
+            destinations,
+            len
+        );
     }
 }
 

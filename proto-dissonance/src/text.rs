@@ -9,6 +9,7 @@ use voxwire_core::{DecodeError, Element, EncodeError, NameError, Reader, Untrust
 /// On the wire a u16 `n`: 0 for null, otherwise `n - 1` bytes follow. The original reads bytes that are not UTF-8 with
 /// replacement characters; here they stay as they are, and sessions take no names of that kind.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Text<'a>(Option<&'a [u8]>);
 
 /// The most bytes whose number, plus one, fits the length field.
@@ -105,6 +106,17 @@ impl fmt::Debug for Text<'_> {
         match self.0 {
             None => f.write_str("null"),
             Some(bytes) => fmt::Debug::fmt(&Untrusted::from(bytes), f),
+        }
+    }
+}
+
+/// Printable ASCII as it is, all else escaped; null as such.
+#[cfg(feature = "defmt")]
+impl defmt::Format for Text<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        match self.0 {
+            None => defmt::write!(f, "null"),
+            Some(bytes) => defmt::write!(f, "{=[u8]:a}", bytes),
         }
     }
 }

@@ -19,6 +19,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 /// | then | 2 | frame length |
 /// | then | | frame |
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct VoiceData<'a> {
     /// The session's number.
     pub session: u32,
@@ -29,6 +30,7 @@ pub struct VoiceData<'a> {
     /// One more with every packet built; wraps, and is never reset.
     pub sequence: u16,
     /// To whom it is addressed.
+    #[cfg_attr(feature = "arbitrary", arbitrary(with = crate::wire::arbitrary_slice))]
     pub channels: &'a [Channel],
     /// Encoded audio, as the sender's codec settings say.
     pub frame: &'a [u8],
@@ -36,6 +38,9 @@ pub struct VoiceData<'a> {
 
 /// To whom a channel or a text is addressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Recipient {
     /// Every client that listens to a room.
     Room(RoomId),
@@ -66,6 +71,8 @@ pub struct Channel {
 /// How important a channel's speech is to its listeners, the least important first: Dissonance plays no voice while one of a higher
 /// priority speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Priority {
     /// Below all others.
     Low,
@@ -102,6 +109,12 @@ impl Channel {
     /// The bitfield as on the wire.
     pub const fn bits(self) -> u16 {
         self.bitfield.get()
+    }
+
+    /// The recipient's number as on the wire.
+    #[cfg(feature = "serde")]
+    pub(crate) const fn recipient_bits(self) -> u16 {
+        u16::from_be_bytes(self.recipient)
     }
 
     /// To whom the channel goes.
@@ -216,8 +229,28 @@ impl fmt::Debug for Channel {
     }
 }
 
+/// As `Debug`.
+#[cfg(feature = "defmt")]
+impl defmt::Format for Channel {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(
+            f,
+            "Channel {{ recipient: {}, positional: {}, closing: {}, priority: {}, session: {}, volume: {} }}",
+            self.recipient(),
+            self.is_positional(),
+            self.is_closing(),
+            self.priority(),
+            self.session(),
+            self.volume()
+        );
+    }
+}
+
 /// The options byte: the channel session of a packet, in either era's form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Options(u8);
 
 const EXTENDED: u8 = 0x80;
@@ -319,6 +352,23 @@ impl fmt::Debug for VoiceData<'_> {
             .field("channels", &self.channels)
             .field("len", &self.frame.len())
             .finish()
+    }
+}
+
+/// As `Debug`.
+#[cfg(feature = "defmt")]
+impl defmt::Format for VoiceData<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(
+            f,
+            "VoiceData {{ session: {}, sender: {}, options: {}, sequence: {}, channels: {}, len: {} }}",
+            self.session,
+            self.sender,
+            self.options,
+            self.sequence,
+            self.channels,
+            self.frame.len()
+        );
     }
 }
 

@@ -152,6 +152,7 @@ pub(crate) struct CodecHead {
     Unaligned,
 )]
 #[repr(transparent)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct ClientId([u8; 2]);
 
 /// A room's number: [`room_id`](crate::room_id) of its name. Kept as on the wire, big-endian.
@@ -173,6 +174,7 @@ pub struct ClientId([u8; 2]);
     Unaligned,
 )]
 #[repr(transparent)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct RoomId([u8; 2]);
 
 macro_rules! number {
@@ -208,10 +210,27 @@ macro_rules! number {
                 write!(f, "{}", self.get())
             }
         }
+
+        #[cfg(feature = "defmt")]
+        impl defmt::Format for $id {
+            fn format(&self, f: defmt::Formatter<'_>) {
+                defmt::write!(f, "{=u16}", self.get());
+            }
+        }
     )+};
 }
 
 number!(ClientId RoomId);
+
+/// A slice of what is kept as on the wire.
+#[cfg(feature = "arbitrary")]
+pub(crate) fn arbitrary_slice<'a, T: FromBytes + KnownLayout + Immutable + Unaligned>(
+    u: &mut arbitrary::Unstructured<'a>,
+) -> arbitrary::Result<&'a [T]> {
+    let bytes: &'a [u8] = u.arbitrary()?;
+    let (slice, _) = <[T]>::ref_from_prefix(bytes).map_err(|_| arbitrary::Error::IncorrectFormat)?;
+    Ok(slice)
+}
 
 /// Dialect and limits of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -260,6 +279,9 @@ pub enum Profile {
 /// | 1 | 4 | frame size, in samples per channel |
 /// | 5 | 4 | sample rate, in Hz |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct CodecSettings {
     /// Which codec.
     pub codec: Codec,
@@ -301,6 +323,9 @@ impl From<&CodecHead> for CodecSettings {
 
 /// The codec byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Codec(pub u8);
 
 impl Codec {

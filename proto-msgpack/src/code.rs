@@ -5,6 +5,8 @@ use core::fmt;
 /// The names are the original's (`ServerCodes`), which never sends [`IDENTITY_NOT_CONNECTED`](Self::IDENTITY_NOT_CONNECTED) and
 /// [`USER_ALREADY_CONNECTED`](Self::USER_ALREADY_CONNECTED). Those from 1023 on are ours: an original client shows them as numbers.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Code(pub u64);
 
 impl Code {

@@ -168,6 +168,7 @@ pub enum ClientEvent<'a> {
 
 /// Names a question that the application is asked, and its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Ticket(pub u64);
 
 /// What a server's application can ask for.

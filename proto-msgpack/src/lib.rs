@@ -26,7 +26,7 @@
 )]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(feature = "arbitrary", test))]
 extern crate std;
 
 mod client;
@@ -36,6 +36,7 @@ mod event;
 mod framing;
 mod message;
 mod objects;
+pub mod owned;
 mod server;
 mod text;
 pub mod voice;

@@ -16,6 +16,7 @@ const REQUESTS_ONLY: &[u8] = b"requests_only";
 /// "request" | action | arguments ..           "update" | "call_data" | username | token | group_name | samples
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum ClientMessage<'a> {
     /// Make an account.
     Register {
@@ -143,6 +144,7 @@ pub enum ClientMessage<'a> {
 /// "response" | action | code | data ..           "update" | action | arguments ..
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum ServerMessage<'a> {
     /// How a request went, where there is nothing more to say.
     Response {

@@ -8,6 +8,7 @@ use voxwire_core::{DecodeError, DecodeErrorKind, EncodeError, Reader};
 
 /// What a request, its response, or an update is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Action {
     /// Make an account.
     Register,

@@ -3,6 +3,7 @@ use voxwire_core::Untrusted;
 
 /// A string of the format: bytes. The document names no encoding, the original checks none: UTF-8 for display.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Text<'a>(pub &'a [u8]);
 
 impl<'a> Text<'a> {
@@ -40,6 +41,7 @@ impl fmt::Debug for Text<'_> {
 
 /// A password or a token: as [`Text`], and `Debug` does not show it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Secret<'a>(pub &'a [u8]);
 
 impl<'a> From<&'a str> for Secret<'a> {

@@ -224,6 +224,18 @@ fn to_f32(sample: i16) -> f32 {
     f32::from(sample) / 32_768.0
 }
 
+/// Elements as on the wire.
+#[cfg(feature = "arbitrary")]
+impl<'a> arbitrary::Arbitrary<'a> for Samples<'a> {
+    fn arbitrary(u: &mut arbitrary::Unstructured<'a>) -> arbitrary::Result<Self> {
+        let bytes = <&'a [u8]>::arbitrary(u)?;
+        let kind = bytes.first().map_or(SampleKind::Int, |&marker| kind_of(marker));
+        let len = walk(bytes, bytes.len(), kind).count;
+        let samples = Self::read(bytes, len, true).map_err(|_| arbitrary::Error::IncorrectFormat)?;
+        Ok(samples.0)
+    }
+}
+
 impl Default for Samples<'_> {
     fn default() -> Self {
         Self(Source::Pcm(&[]))

@@ -5,6 +5,7 @@ use voxwire_core::{DialId, List, ListenId, PeerId};
 
 /// One call of a client's, as caller or callee; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct CallId(u32);
 
 impl CallId {
@@ -47,6 +48,7 @@ impl fmt::Display for CallId {
 
 /// One side of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Role {
     /// Who called.
     Caller,
@@ -163,6 +165,7 @@ pub enum ClientEvent<'a> {
 /// Why a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Cause {
     /// The other side hung up, or its connection is lost.
     HungUp,
@@ -314,6 +317,7 @@ pub enum ServerEvent<'a> {
 /// Why a call was not handed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Unreachable {
     /// No client has that name.
     NotFound,

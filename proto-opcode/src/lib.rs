@@ -26,7 +26,7 @@
 )]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(feature = "arbitrary", test))]
 extern crate std;
 
 mod client;
@@ -34,6 +34,7 @@ mod error;
 mod event;
 mod framing;
 mod message;
+pub mod owned;
 mod server;
 pub mod types;
 pub mod voice;

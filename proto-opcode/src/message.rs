@@ -15,6 +15,7 @@ pub type ServerMessage<'a> = Packet<'a>;
 /// One packet, of any of the document's eleven. Variable parts borrow from the frame. Bytes behind the last field are
 /// ignored, as the original does.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Packet<'a> {
     /// 0x01: the server's first word on every connection.
     HelloConnect,
@@ -60,6 +61,7 @@ pub enum Packet<'a> {
 
 /// Packet 0x06.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct CallRequest<'a> {
     /// Who is called (towards the server), who calls (towards the callee).
     pub contact: Text<'a>,

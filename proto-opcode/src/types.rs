@@ -9,6 +9,7 @@ pub const COUNT_LEN: usize = 8;
 
 /// A string: a u64 that counts its bytes, then the bytes. The document names no encoding: UTF-8 for display.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Text<'a>(pub &'a [u8]);
 
 impl<'a> Text<'a> {

@@ -8,6 +8,7 @@ use voxwire_core::{DecodeError, EncodeError, Full, Unsupported};
 /// The server removes no peer for the number of its violations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Violation {
     /// The datagram is no message. It does not keep a connection alive.
     #[error(transparent)]
@@ -49,6 +50,7 @@ pub enum Violation {
 /// What there may be only so many of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Resource {
     /// Sources of datagrams.
     Sources,
@@ -71,6 +73,7 @@ impl fmt::Display for Resource {
 /// Why a command was not carried out: the caller's fault, or a limit. Nothing was queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Refusal {
     /// A peer the session does not know.
     #[error("unknown peer")]

@@ -4,6 +4,8 @@ use voxwire_core::PeerId;
 
 /// Whether audio goes both ways on a connection, or is about to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum IoState {
     /// No audio.
     Inactive,
@@ -29,6 +31,7 @@ impl IoState {
 
 /// How it went to start or stop IO.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum IoResult {
     /// It is done.
     Success,
@@ -41,6 +44,8 @@ pub enum IoResult {
 /// Why a peer is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Cause {
     /// It said so.
     Disconnected,
@@ -121,6 +126,7 @@ pub enum ClientCommand<'a> {
 /// What a client's application learns.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ClientEvent<'a> {
     /// A server is there: answer with `Accept`, `Fail` or `Refuse`.
     Found {
@@ -224,6 +230,7 @@ pub enum ServerCommand<'a> {
 /// What a server's application learns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ServerEvent<'a> {
     /// A client has accepted the formats.
     Connected {

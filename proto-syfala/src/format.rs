@@ -6,6 +6,8 @@ use voxwire_core::{DecodeError, DecodeErrorKind, Element, EncodeError, List, Rea
 
 /// What a stream carries: samples of one type, interleaved, little-endian, packed, uncompressed.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Format {
     /// Frames per second: positive and normal.
     pub sample_rate: SampleRate,
@@ -19,6 +21,7 @@ pub struct Format {
 
 /// A sample rate in Hz: positive, neither infinite nor subnormal.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct SampleRate(f64);
 
 impl SampleRate {
@@ -36,9 +39,18 @@ impl SampleRate {
     }
 }
 
+#[cfg(feature = "arbitrary")]
+impl arbitrary::Arbitrary<'_> for SampleRate {
+    fn arbitrary(u: &mut arbitrary::Unstructured<'_>) -> arbitrary::Result<Self> {
+        Self::new(u.arbitrary()?).ok_or(arbitrary::Error::IncorrectFormat)
+    }
+}
+
 /// How a sample is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum SampleType {
     /// `u8`
     U8 = 0,
@@ -184,6 +196,8 @@ impl fmt::Display for Format {
 
 /// The formats of a server's streams, from the server's side: inputs are what it sends, outputs what it is sent.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Formats<'a> {
     /// What the server sends.
     pub inputs: List<'a, Format>,

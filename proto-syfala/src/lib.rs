@@ -26,7 +26,7 @@
 )]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(feature = "arbitrary", test))]
 extern crate std;
 
 mod client;
@@ -36,7 +36,6 @@ mod format;
 mod framing;
 mod message;
 mod network;
-#[cfg(feature = "serde")]
 pub mod owned;
 mod server;
 pub mod stream;

@@ -8,6 +8,8 @@ use voxwire_core::{DecodeError, EncodeError, Message, Reader};
 
 /// What a client sends. Bytes behind the message are ignored, as the reference does; behind Audio they are its payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ClientMessage<'a> {
     /// 0: who is there?
     Discovery,
@@ -31,6 +33,8 @@ pub enum ClientMessage<'a> {
 
 /// What a server sends. Bytes behind the message are ignored, as the reference does; behind Audio they are its payload.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ServerMessage<'a> {
     /// 0: here I am, and these are my streams.
     Connect(Formats<'a>),
@@ -56,6 +60,7 @@ pub enum ServerMessage<'a> {
 
 /// Audio, either way.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Audio<'a> {
     /// Which of the server's outputs (from a client) or inputs (from a server).
     pub stream: u32,
@@ -107,6 +112,23 @@ impl fmt::Debug for Audio<'_> {
             .field("n_bytes", &self.n_bytes)
             .field("len", &self.payload.len())
             .finish()
+    }
+}
+
+/// As `Debug`.
+#[cfg(feature = "defmt")]
+impl defmt::Format for Audio<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        let (stream, byte_index, n_bytes, len) =
+            (self.stream, self.byte_index, self.n_bytes, self.payload.len());
+        defmt::write!(
+            f,
+            "Audio {{ stream: {}, byte_index: {}, n_bytes: {}, len: {} }}",
+            stream,
+            byte_index,
+            n_bytes,
+            len
+        );
     }
 }
 

@@ -1,270 +1,144 @@
-//! Owned messages, shaped as the reference implementation's public types, for other serde backends: a user can plug in any that
-//! encodes them. (On the wire of this protocol they are *not* nested; see [`ClientMessage`] and [`ServerMessage`].)
+//! Messages and events that own what they hold: to be kept, sent to another task, or (with the feature `serde`) stored.
 //!
-//! Audio is its header; the payload stands beside it.
+//! [`ServerMessage::into_owned`](crate::ServerMessage::into_owned), [`ServerEvent::into_owned`](crate::ServerEvent::into_owned) and their
+//! like of the client make them; [`ClientMessage::with`] and [`ServerMessage::with`] lend a message to be sent again. Where only bytes are
+//! kept, [`voxwire_core::Owned`] is smaller.
 //!
 //! ```
-//! use voxwire_syfala::ServerMessage;
-//! use voxwire_syfala::owned::Server;
+//! use voxwire_core::Message;
+//! use voxwire_syfala::{ServerMessage, Wire, owned};
 //!
-//! let started = Server::from(&ServerMessage::StartIoSuccess);
-//! assert_eq!(postcard::to_allocvec(&started)?, [1, 0, 0, 0, 0]);
-//! assert_eq!(serde_json::to_string(&started)?, r#"{"Connected":{"Control":{"Result":{"Start":{"Ok":null}}}}}"#);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! let kept: owned::ServerMessage = ServerMessage::StartIoSuccess.into_owned();
+//! let mut frame = Vec::new();
+//! kept.with(|message| message.encode(&Wire::DEFAULT, &mut frame))?;
+//! assert_eq!(frame, [3]);
+//! # Ok::<(), voxwire_core::EncodeError>(())
 //! ```
 
-use crate::{Audio, ClientMessage, SampleRate, SampleType, ServerMessage};
+use crate::{Cause, Format, IoState};
 use alloc::vec::Vec;
-use core::num::NonZeroU32;
-use serde::{Deserialize, Serialize};
+use core::net::SocketAddr;
+use voxwire_core::{List, Payload, PeerId, owned};
 
-/// What a client sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Client {
-    /// Who is there?
-    Discovery,
-    /// The answer to [`Server::Connect`].
-    ConnectionResult(Result<(), Error>),
-    /// Within a connection.
-    Connected(ConnectedClient),
-    /// The connection is over.
-    Disconnect,
-}
+#[cfg(feature = "serde")]
+pub mod reference;
 
-/// What a client sends within a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ConnectedClient {
-    /// Seldom.
-    Control(ClientControl),
-    /// Often.
-    Audio(AudioHeader),
-}
-
-/// A client's control messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ClientControl {
-    /// Start or stop audio.
-    Request(Request),
-    /// Still here.
-    Heartbeat,
-}
-
-/// What a client asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Request {
-    /// Start audio.
-    Start,
-    /// Stop it.
-    Stop,
-}
-
-/// What a server sends.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Server {
-    /// Here I am, and these are my streams.
-    Connect(Formats),
-    /// Within a connection.
-    Connected(ConnectedServer),
-    /// The connection is over.
-    Disconnect,
-}
-
-/// What a server sends within a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ConnectedServer {
-    /// Seldom.
-    Control(ServerControl),
-    /// Often.
-    Audio(AudioHeader),
-}
-
-/// A server's control messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ServerControl {
-    /// The answer to a request.
-    Result(IoResult),
-    /// Still here.
-    Heartbeat,
-}
-
-/// The answer to a [`Request`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum IoResult {
-    /// To start audio.
-    Start(Result<(), Error>),
-    /// To stop it.
-    Stop(Result<(), Error>),
-}
-
-/// Why something was not done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Error {
-    /// Another attempt may succeed.
-    Failure,
-    /// Another attempt will not succeed.
-    Refusal,
-}
-
-/// The head of an Audio message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AudioHeader {
-    /// Which of the server's outputs (from a client) or inputs (from a server).
-    pub stream_index: u32,
-    /// Where the payload begins in the stream's bytes, since IO was started.
-    pub byte_index: u64,
-    /// How many bytes of payload there are.
-    pub n_bytes: u32,
-}
-
-/// The formats of a server's streams, from the server's side.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Formats {
-    /// What the server sends.
-    pub inputs: Vec<Format>,
-    /// What the server is sent.
-    pub outputs: Vec<Format>,
-}
-
-/// One stream's format. What is none is refused when it is deserialized.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Plain", into = "Plain")]
-pub struct Format(pub crate::Format);
-
-#[derive(Serialize, Deserialize)]
-struct Plain {
-    sample_rate: f64,
-    channel_count: u32,
-    buffer_size: u32,
-    sample_type: SampleType,
-}
-
-impl TryFrom<Plain> for Format {
-    type Error = &'static str;
-
-    fn try_from(plain: Plain) -> Result<Self, &'static str> {
-        Ok(Self(crate::Format {
-            sample_rate: SampleRate::new(plain.sample_rate)
-                .ok_or("sample rate: a positive, normal number expected")?,
-            channels: NonZeroU32::new(plain.channel_count).ok_or("channel count: at least 1 expected")?,
-            buffer_size: NonZeroU32::new(plain.buffer_size),
-            sample_type: plain.sample_type,
-        }))
+owned! {
+    pub enum ClientMessage {
+        Discovery,
+        ConnectionSuccess,
+        ConnectionFailed,
+        ConnectionRefused,
+        StartIo,
+        StopIo,
+        Audio(audio: Audio),
+        Disconnect,
+        Heartbeat,
     }
 }
 
-impl From<Format> for Plain {
-    fn from(Format(format): Format) -> Self {
-        Self {
-            sample_rate: format.sample_rate.get(),
-            channel_count: format.channels.get(),
-            buffer_size: format.buffer_size.map_or(0, NonZeroU32::get),
-            sample_type: format.sample_type,
-        }
+owned! {
+    pub enum ServerMessage {
+        Connect(formats: Formats),
+        StartIoFailed,
+        StartIoRefused,
+        StartIoSuccess,
+        StopIoFailed,
+        StopIoRefused,
+        StopIoSuccess,
+        Audio(audio: Audio),
+        Disconnect,
+        Heartbeat,
     }
 }
 
-impl Serialize for SampleType {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Spelled::from(*self).serialize(serializer)
+owned! {
+    pub struct Audio {
+        stream: u32,
+        byte_index: u64,
+        n_bytes: u32,
+        payload: Payload,
     }
 }
 
-impl<'de> Deserialize<'de> for SampleType {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Spelled::deserialize(deserializer).map(Self::from)
+owned! {
+    pub struct Formats {
+        inputs: Vec<Format>,
+        outputs: Vec<Format>,
     }
 }
 
-/// The names that the reference's types have.
-macro_rules! spelled {
-    ($($name:ident $sample_type:ident),+) => {
-        #[derive(Serialize, Deserialize)]
-        enum Spelled { $($name),+ }
-
-        impl From<SampleType> for Spelled {
-            fn from(sample_type: SampleType) -> Self {
-                match sample_type { $(SampleType::$sample_type => Self::$name),+ }
-            }
-        }
-
-        impl From<Spelled> for SampleType {
-            fn from(spelled: Spelled) -> Self {
-                match spelled { $(Spelled::$name => Self::$sample_type),+ }
-            }
-        }
-    };
-}
-
-spelled!(U8 U8, U16 U16, U24 U24, U32 U32, U64 U64, I8 I8, I16 I16, I24 I24, I32 I32, I64 I64, IEEF32 Ieef32, IEEF64 Ieef64);
-
-impl From<&Audio<'_>> for AudioHeader {
-    fn from(audio: &Audio<'_>) -> Self {
-        Self { stream_index: audio.stream, byte_index: audio.byte_index, n_bytes: audio.n_bytes }
+owned! {
+    #[non_exhaustive]
+    pub enum ClientEvent {
+        Found { server: PeerId, from: Option<SocketAddr>, formats: Formats },
+        Started { server: PeerId },
+        StartFailed { server: PeerId },
+        StartRefused { server: PeerId },
+        Stopped { server: PeerId },
+        StopFailed { server: PeerId },
+        StopRefused { server: PeerId },
+        Interrupted { server: PeerId },
+        Audio { server: PeerId, audio: Audio },
+        Lost { server: PeerId, cause: Cause },
     }
 }
 
-impl AudioHeader {
-    /// With its payload.
-    pub const fn with<'a>(&self, payload: &'a [u8]) -> Audio<'a> {
-        Audio { stream: self.stream_index, byte_index: self.byte_index, n_bytes: self.n_bytes, payload }
+owned! {
+    #[non_exhaustive]
+    pub enum ServerEvent {
+        Connected { client: PeerId, from: Option<SocketAddr> },
+        Declined { from: Option<SocketAddr>, permanent: bool },
+        StartIo { client: PeerId },
+        StopIo { client: PeerId },
+        Audio { client: PeerId, audio: Audio },
+        Gone { client: PeerId, cause: Cause, io: IoState },
     }
 }
 
-impl From<&ClientMessage<'_>> for Client {
-    fn from(message: &ClientMessage<'_>) -> Self {
-        let request = |request| Self::Connected(ConnectedClient::Control(ClientControl::Request(request)));
-        match message {
-            ClientMessage::Discovery => Self::Discovery,
-            ClientMessage::ConnectionSuccess => Self::ConnectionResult(Ok(())),
-            ClientMessage::ConnectionFailed => Self::ConnectionResult(Err(Error::Failure)),
-            ClientMessage::ConnectionRefused => Self::ConnectionResult(Err(Error::Refusal)),
-            ClientMessage::StartIo => request(Request::Start),
-            ClientMessage::StopIo => request(Request::Stop),
-            ClientMessage::Audio(audio) => Self::Connected(ConnectedClient::Audio(audio.into())),
-            ClientMessage::Disconnect => Self::Disconnect,
-            ClientMessage::Heartbeat => Self::Connected(ConnectedClient::Control(ClientControl::Heartbeat)),
-        }
+impl ClientMessage {
+    /// Lends the message to `f`, which may encode it.
+    pub fn with<R>(&self, f: impl FnOnce(crate::ClientMessage<'_>) -> R) -> R {
+        use crate::ClientMessage as Lent;
+        f(match self {
+            Self::Discovery => Lent::Discovery,
+            Self::ConnectionSuccess => Lent::ConnectionSuccess,
+            Self::ConnectionFailed => Lent::ConnectionFailed,
+            Self::ConnectionRefused => Lent::ConnectionRefused,
+            Self::StartIo => Lent::StartIo,
+            Self::StopIo => Lent::StopIo,
+            Self::Audio(audio) => Lent::Audio(audio.lend()),
+            Self::Disconnect => Lent::Disconnect,
+            Self::Heartbeat => Lent::Heartbeat,
+        })
     }
 }
 
-impl Client {
-    /// The message as it goes over this protocol's wire; `payload` is that of Audio.
-    pub const fn message<'a>(&self, payload: &'a [u8]) -> ClientMessage<'a> {
-        match self {
-            Self::Discovery => ClientMessage::Discovery,
-            Self::ConnectionResult(Ok(())) => ClientMessage::ConnectionSuccess,
-            Self::ConnectionResult(Err(Error::Failure)) => ClientMessage::ConnectionFailed,
-            Self::ConnectionResult(Err(Error::Refusal)) => ClientMessage::ConnectionRefused,
-            Self::Connected(ConnectedClient::Control(ClientControl::Request(Request::Start))) => {
-                ClientMessage::StartIo
-            }
-            Self::Connected(ConnectedClient::Control(ClientControl::Request(Request::Stop))) => {
-                ClientMessage::StopIo
-            }
-            Self::Connected(ConnectedClient::Control(ClientControl::Heartbeat)) => ClientMessage::Heartbeat,
-            Self::Connected(ConnectedClient::Audio(header)) => ClientMessage::Audio(header.with(payload)),
-            Self::Disconnect => ClientMessage::Disconnect,
-        }
-    }
-}
-
-impl From<&ServerMessage<'_>> for Server {
-    fn from(message: &ServerMessage<'_>) -> Self {
-        let result = |result| Self::Connected(ConnectedServer::Control(ServerControl::Result(result)));
-        match message {
-            ServerMessage::Connect(formats) => Self::Connect(Formats {
-                inputs: formats.inputs.iter().map(Format).collect(),
-                outputs: formats.outputs.iter().map(Format).collect(),
+impl ServerMessage {
+    /// Lends the message to `f`, which may encode it.
+    pub fn with<R>(&self, f: impl FnOnce(crate::ServerMessage<'_>) -> R) -> R {
+        use crate::ServerMessage as Lent;
+        f(match self {
+            Self::Connect(Formats { inputs, outputs }) => Lent::Connect(crate::Formats {
+                inputs: List::from(&inputs[..]),
+                outputs: List::from(&outputs[..]),
             }),
-            ServerMessage::StartIoFailed => result(IoResult::Start(Err(Error::Failure))),
-            ServerMessage::StartIoRefused => result(IoResult::Start(Err(Error::Refusal))),
-            ServerMessage::StartIoSuccess => result(IoResult::Start(Ok(()))),
-            ServerMessage::StopIoFailed => result(IoResult::Stop(Err(Error::Failure))),
-            ServerMessage::StopIoRefused => result(IoResult::Stop(Err(Error::Refusal))),
-            ServerMessage::StopIoSuccess => result(IoResult::Stop(Ok(()))),
-            ServerMessage::Audio(audio) => Self::Connected(ConnectedServer::Audio(audio.into())),
-            ServerMessage::Disconnect => Self::Disconnect,
-            ServerMessage::Heartbeat => Self::Connected(ConnectedServer::Control(ServerControl::Heartbeat)),
-        }
+            Self::StartIoFailed => Lent::StartIoFailed,
+            Self::StartIoRefused => Lent::StartIoRefused,
+            Self::StartIoSuccess => Lent::StartIoSuccess,
+            Self::StopIoFailed => Lent::StopIoFailed,
+            Self::StopIoRefused => Lent::StopIoRefused,
+            Self::StopIoSuccess => Lent::StopIoSuccess,
+            Self::Audio(audio) => Lent::Audio(audio.lend()),
+            Self::Disconnect => Lent::Disconnect,
+            Self::Heartbeat => Lent::Heartbeat,
+        })
+    }
+}
+
+impl Audio {
+    fn lend(&self) -> crate::Audio<'_> {
+        let (stream, byte_index, n_bytes) = (self.stream, self.byte_index, self.n_bytes);
+        crate::Audio { stream, byte_index, n_bytes, payload: &self.payload }
     }
 }

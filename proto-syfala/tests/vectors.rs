@@ -119,7 +119,7 @@ fn a_message_can_be_kept() {
 #[cfg(feature = "serde")]
 #[test]
 fn s_02_owned_messages_are_what_the_reference_gives_to_postcard() {
-    use voxwire_syfala::owned::{Client, Server};
+    use voxwire_syfala::owned::reference::{Client, Server};
     for (client, vector) in of("golden-nested") {
         let (name, bytes) = (vector.name, &vector.bytes);
         if client {

@@ -126,6 +126,7 @@ pub enum ClientEvent<'a> {
 
 /// What a client can be waiting for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Request {
     /// A registration.
     Register,
@@ -286,6 +287,7 @@ pub enum ServerEvent<'a> {
 /// Why a call was not put through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Unreachable {
     /// No client has that name.
     NotFound,
@@ -310,6 +312,7 @@ impl fmt::Display for Unreachable {
 
 /// The end of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Ended {
     /// Who called.
     pub caller: PeerId,
@@ -328,6 +331,7 @@ pub struct Ended {
 /// Why a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Cause {
     /// One side dropped it: refused, cancelled or hung up.
     Dropped {

@@ -15,6 +15,7 @@ pub type ServerMessage<'a> = Packet<'a>;
 ///
 /// Optional Data has no length of its own: it runs to the end of the packet, and may be empty.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Packet<'a> {
     /// Type 0: the caller wants to talk to a client.
     Handshake(Handshake<'a>),
@@ -48,6 +49,7 @@ pub enum Packet<'a> {
 
 /// Message type 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Handshake<'a> {
     /// The audio the caller would like.
     pub parameters: Parameters,

@@ -120,6 +120,7 @@ impl Default for Wire {
 
 /// Byte order of packet heads, or of samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum ByteOrder {
     /// Network order.
     #[default]
@@ -166,6 +167,8 @@ pub const ECHO: &str = "echo";
 /// Format Type: how one sample is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Format {
     /// `uint8`, silence is 128.
     U8 = 0,
@@ -222,6 +225,8 @@ impl fmt::Display for Format {
 
 /// The audio of a call, as one side proposes it and both sides agree on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Parameters {
     /// Frames per second.
     pub sample_rate: u32,

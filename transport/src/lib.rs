@@ -21,6 +21,8 @@
         clippy::expect_used
     )
 )]
+// What only events say.
+#![cfg_attr(not(feature = "tracing"), allow(unused_variables, dead_code))]
 
 #[cfg(all(test, feature = "quic"))]
 #[path = "../tests/harness/certificates.rs"]
@@ -31,6 +33,7 @@ mod grace;
 mod histogram;
 mod hub;
 mod listener;
+mod log;
 mod pool;
 #[cfg(feature = "quic")]
 mod quic;

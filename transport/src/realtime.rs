@@ -409,7 +409,7 @@ impl<S: Session> Shared<S> {
     /// The system cannot receive, or wait: it may be out of memory.
     fn failed(&self, error: &io::Error) {
         if self.counters.receive_errors.fetch_add(1, Relaxed) == 0 {
-            tracing::warn!(%error, "cannot receive datagrams");
+            crate::log::warn!(%error, "cannot receive datagrams");
         }
         std::thread::park_timeout(Duration::from_millis(10));
     }

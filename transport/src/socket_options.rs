@@ -63,7 +63,7 @@ pub(crate) fn prepare(stream: &TcpStream, options: SocketOptions) -> io::Result<
 /// The same for a connection that is used even if options cannot be set.
 pub(crate) fn prepare_if_possible(stream: &TcpStream, options: SocketOptions, from: SocketAddr) {
     if let Err(error) = prepare(stream, options) {
-        tracing::debug!(%from, %error, "cannot set socket options");
+        crate::log::debug!(%from, %error, "cannot set socket options");
     }
 }
 

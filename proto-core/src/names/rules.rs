@@ -25,6 +25,8 @@ const KEYCAP: char = '\u{20e3}';
 /// What is wrong with a name. `Display` says it in ASCII, and names the character by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum NameError {
     /// There is nothing in it.
     Empty,

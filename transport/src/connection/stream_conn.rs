@@ -286,13 +286,13 @@ impl<F: Framing> StreamConn<F> {
                 UdpEvent::Direct(event) => return Poll::Ready(ConnEvent::Direct(event)),
                 UdpEvent::Control(control) => self.queue_control(control),
                 UdpEvent::Down => {
-                    tracing::warn!(server = %udp.server(), "no answer by UDP any more: it is blocked on the way");
+                    crate::log::warn!(server = %udp.server(), "no answer by UDP any more: it is blocked on the way");
                     self.queue_control(Control::Down);
                     self.changed = true;
                 }
                 UdpEvent::Unanswered => {
                     let server = udp.server();
-                    tracing::warn!(%server, "no answer by UDP: a firewall on the way has to let it through to that port");
+                    crate::log::warn!(%server, "no answer by UDP: a firewall on the way has to let it through to that port");
                     self.changed = true;
                 }
             }

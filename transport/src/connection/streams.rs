@@ -97,7 +97,7 @@ impl<F: Framing> Streams<F> {
         let port = bound.as_ref().ok().map(|(_, port)| *port);
         match bound {
             Ok((listener, _)) => self.listeners.push((id, listener)),
-            Err(error) => tracing::debug!(%error, "cannot listen"),
+            Err(error) => crate::log::debug!(%error, "cannot listen"),
         }
         self.unreported_ports.push((id, port));
     }
@@ -182,7 +182,7 @@ impl<F: Framing> Streams<F> {
             return Poll::Ready(match result {
                 Ok((stream, to)) => self.add(ids, stream, framing(), to, Via::Dialled(id)),
                 Err(error) => {
-                    tracing::debug!(%error, "cannot connect");
+                    crate::log::debug!(%error, "cannot connect");
                     StreamEvent::DialFailed(id)
                 }
             });
@@ -217,7 +217,7 @@ impl<F: Framing> Streams<F> {
                 Poll::Ready(Ok(accepted)) => return Poll::Ready((*id, accepted)),
                 Poll::Ready(Err(error)) => {
                     // The system does not wake this task for the next connection after an error.
-                    tracing::debug!(%error, "cannot accept");
+                    crate::log::debug!(%error, "cannot accept");
                     self.rest = Some(now.saturating_add(REST));
                 }
             }

@@ -98,7 +98,7 @@ impl<F: Framing> Peers<F> {
             Ok(dropped) => common.counters.dropped_frames.add(dropped),
             Err(NotQueued::Unsendable) => {
                 common.counters.unsendable_frames.count();
-                tracing::debug!(peer = %to, len = frame.len(), "a reliable frame cannot be sent");
+                crate::log::debug!(peer = %to, len = frame.len(), "a reliable frame cannot be sent");
             }
         }
     }
@@ -196,7 +196,7 @@ impl<F: Framing> Peers<F> {
             if stuck || conn.is_never_ready() {
                 let counters = &common.counters;
                 if stuck { &counters.too_slow } else { &counters.broken }.count();
-                tracing::debug!(stuck, "reset: a peer that takes nothing, or whose handshake never ends");
+                crate::log::debug!(stuck, "reset: a peer that takes nothing, or whose handshake never ends");
                 conn.reset(common, &mut wakers);
             } else {
                 wakers.extend(conn.sweep(now));

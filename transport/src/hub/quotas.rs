@@ -139,10 +139,10 @@ impl Quotas {
                 counters.refused_per_address.count();
                 let advice =
                     "raise the limit for one address, or exempt this one if it stands for many people";
-                tracing::info!(%address, rule = "per-address", advice, "a connection is refused");
+                crate::log::info!(%address, rule = "per-address", advice, "a connection is refused");
             } else {
                 let advice = "raise the limit of connections";
-                tracing::info!(%address, rule = "connections", advice, "a connection is refused");
+                crate::log::info!(%address, rule = "connections", advice, "a connection is refused");
             }
         }
         permit
@@ -307,9 +307,11 @@ mod tests {
     }
 
     /// The places from which events were logged.
+    #[cfg(feature = "tracing")]
     #[derive(Default)]
     struct Callsites(Mutex<Vec<tracing::callsite::Identifier>>);
 
+    #[cfg(feature = "tracing")]
     impl tracing::Subscriber for Callsites {
         fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
             true
@@ -333,6 +335,7 @@ mod tests {
     }
 
     /// A log may be limited by call site: an address at its cap does not keep the line that the hub is full from the log.
+    #[cfg(feature = "tracing")]
     #[test]
     fn refusals_by_each_rule_are_logged_from_places_of_their_own() {
         let seen = Arc::new(Callsites::default());

@@ -147,7 +147,7 @@ impl<S: Session> Shared<S> {
             let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
             if logged.is_none_or(|logged| logged.saturating_add(MINUTE) <= now) {
                 *logged = Some(now);
-                tracing::warn!(%error, connections = quotas.live(), "cannot accept (said once a minute at most)");
+                crate::log::warn!(%error, connections = quotas.live(), "cannot accept (said once a minute at most)");
             }
         }
         let ended = quotas.ended();

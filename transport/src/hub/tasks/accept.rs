@@ -126,7 +126,7 @@ async fn enter<S: Session>(
                 Stream::Tls(Box::new(stream.into()))
             }
             Err(error) => {
-                tracing::debug!(%from, %error, "TLS handshake failed");
+                crate::log::debug!(%from, %error, "TLS handshake failed");
                 return None;
             }
         },
@@ -198,16 +198,16 @@ async fn hello<S: Session>(
     let (wants, token) = match hello {
         Ok(Some(hello)) => hello,
         Ok(None) => {
-            tracing::debug!(%from, "not a hello");
+            crate::log::debug!(%from, "not a hello");
             return None;
         }
         Err(error) => {
-            tracing::debug!(%from, %error, "no hello");
+            crate::log::debug!(%from, %error, "no hello");
             return None;
         }
     };
     if admission.is_some_and(|admits| !admits(&token, from)) {
-        tracing::debug!(%from, "not admitted");
+        crate::log::debug!(%from, "not admitted");
         let refused = tcp_udp::ServerHello::refused();
         let last_words = async {
             stream.write_all(&refused.to_bytes()).await?;
@@ -343,7 +343,7 @@ async fn handshake<S: Session>(
         biased;
         opened = opening => opened,
         () = place.lost() => {
-            tracing::debug!(%from, "a QUIC handshake has stalled, and its place is taken");
+            crate::log::debug!(%from, "a QUIC handshake has stalled, and its place is taken");
             return None;
         }
     };
@@ -360,7 +360,7 @@ async fn handshake<S: Session>(
             Some((stream, Transport::Quic(datagrams)))
         }
         Err(error) => {
-            tracing::debug!(%from, %error, "QUIC handshake failed");
+            crate::log::debug!(%from, %error, "QUIC handshake failed");
             None
         }
     }

@@ -38,7 +38,7 @@ where
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot listen on another port");
+                crate::log::warn!(%error, "cannot listen on another port");
                 shared.locked(|core, common, now| core.input(common, now, Input::ListenFailed(id)));
             }
         },
@@ -88,7 +88,7 @@ where
         },
         Err(error) => Some(error),
     };
-    tracing::debug!(%host, port, error = error.map(tracing::field::display), "cannot connect");
+    crate::log::debug!(%host, port, error = error.map(crate::log::display), "cannot connect");
     shared.locked(|core, common, now| core.input(common, now, Input::DialFailed(id)));
 }
 

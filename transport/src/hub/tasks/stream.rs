@@ -75,7 +75,7 @@ impl<S: Session> Future for StreamDriver<S> {
         let this = self.get_mut();
         let end = ready!(this.poll_to_the_end(cx));
         if let End::Late(what) = end {
-            tracing::debug!(from = %this.from, "{what} took too long");
+            crate::log::debug!(from = %this.from, "{what} took too long");
             this.shared.common.counters.broken.count();
         }
         // The system's buffers have no more time than those of other connections.
@@ -102,9 +102,9 @@ impl<S: Session> StreamDriver<S> {
             Poll::Ready(End::Broken(error)) => {
                 // At most one line a second, at the level that operators see.
                 if matches!(error, FrameError::Handshake(_)) && self.shared.claim_refusal_log() {
-                    tracing::info!(from = %self.from, %error, "a connection is refused");
+                    crate::log::info!(from = %self.from, %error, "a connection is refused");
                 } else {
-                    tracing::debug!(from = %self.from, %error, "stream broken");
+                    crate::log::debug!(from = %self.from, %error, "stream broken");
                 }
                 self.shared.common.counters.broken.count();
                 self.shared.stream_broken(self.peer);

@@ -36,7 +36,7 @@ pub(in crate::hub) async fn receive<S: Session>(shared: Arc<Shared<S>>, socket: 
         match got {
             Ok(()) => shared.datagrams(socket, &received),
             Err(error) => {
-                tracing::warn!(%error, "cannot receive datagrams");
+                crate::log::warn!(%error, "cannot receive datagrams");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }

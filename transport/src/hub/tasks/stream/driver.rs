@@ -95,13 +95,13 @@ impl<S: Session> StreamDriver<S> {
 
     /// The connection has failed. A timeout of the system's counts as `too_slow` if bytes wait for the peer, otherwise as `broken`.
     pub(super) fn failed(&self, error: &io::Error) {
-        tracing::trace!(%error, "the connection failed");
+        crate::log::trace!(%error, "the connection failed");
         if error.kind() == io::ErrorKind::TimedOut {
             let stalled = self.conn.lock().stall.as_ref().is_some_and(|stall| stall.is_stalled());
             let counters = &self.shared.common.counters;
             if stalled { &counters.too_slow } else { &counters.broken }.count();
             let what = if stalled { "takes nothing of what waits for it" } else { "answers nothing" };
-            tracing::debug!(from = %self.from, "closed: the peer {what}");
+            crate::log::debug!(from = %self.from, "closed: the peer {what}");
         }
     }
 
@@ -148,7 +148,7 @@ impl<S: Session> Drop for StreamDriver<S> {
         let dropped = state.queue.dropped;
         drop(state);
         if dropped > 0 {
-            tracing::debug!(peer = %self.peer, dropped, "frames dropped for a slow connection");
+            crate::log::debug!(peer = %self.peer, dropped, "frames dropped for a slow connection");
         }
     }
 }
