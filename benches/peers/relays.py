@@ -2,18 +2,21 @@
 """Processor time of installed voice relays and of voxwire-server for each packet that they forward, over loopback, in turns.
 
     apt-get install mumble-server coturn python3-cryptography
-    cargo build --release -p voxwire-server
+    cargo build --release -p voxwire-server -p voxwire-load
     /usr/bin/python3 benches/peers/relays.py [--rounds 5] [--seconds 8] [--users 100]
 
 - Mumble (murmurd): one room; five users speak 100 packets of 60 bytes a second each. Every packet is encrypted (OCB-AES128).
 - coturn (turnserver): pairs of clients, each with an allocation; turnutils_uclient sends 60 bytes at the same total rate. A message
   between two of them passes the relay twice: it counts as two packets.
 - voxwire-server, Dissonance over TCP + UDP: as Mumble. TCP + UDP is not encrypted.
+- voxwire-server, Dissonance over QUIC, which encrypts each packet; the clients are voxwire-load's.
 
-The clients of Mumble and of voxwire are of this program, and read what they are sent. A server's time is what the system counted for its process while the talk lasted.
+The other clients of Mumble and of voxwire are of this program. All read what they are sent. A server's time is what the system counted for its process while the talk lasted.
 """
 
 import argparse
+import contextlib
+import json
 import os
 import pathlib
 import re
@@ -28,7 +31,7 @@ import tempfile
 import threading
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROGRAMS = pathlib.Path(__file__).resolve().parents[2] / "target/release"
 TALKERS, RATE, BYTES = 5, 100, 60
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -356,30 +359,51 @@ class VoxwireClient:
         self.sequence = self.sequence + 1 & 0xFFFF
 
 
-def voxwire(users, seconds):
+@contextlib.contextmanager
+def voxwire_server():
+    """The server's process, its ports by transport, and its folder."""
     with tempfile.TemporaryDirectory() as folder:
-        flags = ["--only", "dissonance", "--dissonance-port", "0", "--data", folder, "--http", "127.0.0.1:0"]
-        program = ROOT / "target/release/voxwire-server"
-        server = subprocess.Popen([program, *flags], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        flags = ["--only", "dissonance", "--dissonance-port", "0", "--dissonance-quic-port", "0", "--data", folder]
+        server = subprocess.Popen(
+            [PROGRAMS / "voxwire-server", *flags, "--http", "127.0.0.1:0"],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )
         try:
-            port = None
+            ports = {}
             for line in server.stdout:
-                if line.startswith("listening dissonance tcp "):
-                    port = int(line.rsplit(":", 1)[1])
+                if line.startswith("listening dissonance "):
+                    transport, address = line.split()[2:4]
+                    ports[transport] = int(address.rsplit(":", 1)[1])
                 if line.strip() == "ready":
                     break
-            clients = [VoxwireClient(port, f"user{n}") for n in range(users)]
-            numbers = [client.number for client in clients]
-
-            def others(client):
-                ids = [number for number in numbers if number != client.number]
-                return struct.pack(f">B{len(ids)}H", len(ids), *ids)
-
-            addressed = {client: others(client) for client in clients[:TALKERS]}
-            speakers = [lambda c=c: c.speak(addressed[c]) for c in clients[:TALKERS]]
-            return measure(server, seconds, clients, speakers, lambda datagram: datagram[0] == 3, clients)
+            yield server, ports, pathlib.Path(folder)
         finally:
             stop(server)
+
+
+def voxwire(users, seconds):
+    with voxwire_server() as (server, ports, _):
+        clients = [VoxwireClient(ports["tcp"], f"user{n}") for n in range(users)]
+        numbers = [client.number for client in clients]
+
+        def others(client):
+            ids = [number for number in numbers if number != client.number]
+            return struct.pack(f">B{len(ids)}H", len(ids), *ids)
+
+        addressed = {client: others(client) for client in clients[:TALKERS]}
+        speakers = [lambda c=c: c.speak(addressed[c]) for c in clients[:TALKERS]]
+        return measure(server, seconds, clients, speakers, lambda datagram: datagram[0] == 3, clients)
+
+
+def voxwire_quic(users, seconds):
+    with voxwire_server() as (server, ports, folder):
+        server_flags = ["--server", f"127.0.0.1:{ports['quic']}", "--server-pid", str(server.pid)]
+        trust = ["--quic", "--tls-ca", folder / "quic-cert.pem", "--tls-name", "localhost"]
+        load = ["--users", users, "--talkers", TALKERS, "--rate", RATE, "--bytes", BYTES, "--seconds", seconds, "--json"]
+        command = [PROGRAMS / "voxwire-load", "dissonance", *server_flags, *trust, *load]
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=seconds + 120)
+        figures = json.loads(done.stdout)
+        return figures["server_process"]["cpu_us_per_copy"], figures["heard"] / figures["expected"]
 
 
 def main():
@@ -388,7 +412,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=8)
     parser.add_argument("--users", type=int, default=100)
     flags = parser.parse_args()
-    relays = {"Mumble": mumble, "coturn": coturn, "voxwire": voxwire}
+    relays = {"Mumble": mumble, "coturn": coturn, "voxwire": voxwire, "voxwire, QUIC": voxwire_quic}
     times, shares = {name: [] for name in relays}, {name: [] for name in relays}
     for number in range(flags.rounds):
         for name, relay in relays.items():
@@ -396,12 +420,13 @@ def main():
             times[name].append(used)
             shares[name].append(share)
             print(f"round {number + 1}: {name} {used:.2f} us a packet, {share:.2%} of the packets heard", flush=True)
-    ours = statistics.median(times["voxwire"])
-    print("\n| relay | median, us a packet | lowest, highest | heard | voxwire / it |\n| --- | --- | --- | --- | --- |")
+    clear, quic = (statistics.median(times[name]) for name in ("voxwire", "voxwire, QUIC"))
+    print("\n| relay | median, us a packet | lowest, highest | heard | voxwire / it | QUIC / it |\n| --- | --- | --- | --- | --- | --- |")
     for name, all_times in times.items():
         median = statistics.median(all_times)
         heard = min(shares[name])
-        print(f"| {name} | {median:.2f} | {min(all_times):.2f}, {max(all_times):.2f} | {heard:.1%} | {ours / median:.2f} |")
+        ratios = f"{clear / median:.2f} | {quic / median:.2f}"
+        print(f"| {name} | {median:.2f} | {min(all_times):.2f}, {max(all_times):.2f} | {heard:.1%} | {ratios} |")
 
 
 if __name__ == "__main__":

@@ -4,10 +4,10 @@ use crate::clock::{now, sleep_until};
 use crate::descriptors;
 use crate::error::Error;
 use crate::figures::{Figures, Part};
+use crate::own_server::Served;
 use crate::plan::{Plan, SECOND};
 use crate::process::{PART, Process, SERVE};
 use crate::usage::Usage;
-use std::net::SocketAddr;
 
 /// How long before it begins a stage is announced: all processes know of it by then.
 const MARGIN: u64 = SECOND / 2;
@@ -32,7 +32,11 @@ pub(crate) async fn run(
     let mut own = None;
     if plan.server.is_none() {
         let mut server = Process::start(SERVE, &plan).await?;
-        plan.server = Some(server.answer::<SocketAddr>().await?);
+        let Served { address, certificate } = server.answer().await?;
+        plan.server = Some(address);
+        if let Some(encryption) = &mut plan.encryption {
+            encryption.trusted = certificate;
+        }
         server_pid = server.pid();
         own = Some(server);
     }

@@ -1,4 +1,4 @@
-//! Rooms, over TCP and UDP.
+//! Rooms, over TCP and UDP or over QUIC.
 
 use crate::driven::{Driven, Protocol};
 use crate::error::{Cause, cause};
@@ -11,12 +11,14 @@ use voxwire_core::{Instant, Limits, Session};
 use voxwire_dissonance::{
     Client, ClientCommand, ClientEvent, ClientSettings, DEFAULT_PORT, SessionState, Speech, Target,
 };
-use voxwire_server::{Config, Dissonance};
+use voxwire_server::{Config, DEFAULT_QUIC_PORT, Dissonance};
 use voxwire_transport::{Connection, Remote, TcpUdpSettings};
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "dissonance",
     port: DEFAULT_PORT,
+    quic_port: Some(DEFAULT_QUIC_PORT),
+    encrypted: true,
     grouping: Grouping::Groups,
     ordered: false,
     // Beyond 120 frames a second the server drops them.
@@ -26,7 +28,10 @@ pub(crate) const ENTRY: Entry = Entry {
     advice: "each user that joins is described to all others: a lower --ramp gives the server time; \
              voice goes by UDP, which firewalls have to let through to the server's port; \
              of one address the server takes 1920 voice frames a second, and 10 handshakes",
-    configure: |config: &mut Config, _| config.of_mut::<Dissonance>().quic = false,
+    configure: |config: &mut Config, plan| {
+        let settings = config.of_mut::<Dissonance>();
+        (settings.quic, settings.tcp) = (plan.is_quic(), !plan.is_quic());
+    },
     live: |run, user| Box::pin(live::<Driven<Player>>(run, user)),
 };
 
@@ -35,6 +40,7 @@ pub(crate) const ENTRY: Entry = Entry {
 pub(crate) struct Player {
     room: String,
     talks: bool,
+    quic: bool,
     /// Others are to listen, too.
     has_company: bool,
 }
@@ -49,6 +55,7 @@ impl Protocol for Player {
         let player = Self {
             room: format!("{}-room-{group}", plan.prefix),
             talks: plan.talks(user),
+            quic: plan.is_quic(),
             has_company: same(user.checked_sub(1)) || same(user.checked_add(1)),
         };
         let limits = Limits { max_peers: usize::from(u16::MAX), ..ClientSettings::DEFAULT.limits };
@@ -59,7 +66,7 @@ impl Protocol for Player {
         });
         let remote =
             Remote::tcp_udp(plan.server(), TcpUdpSettings { fallback: false, ..TcpUdpSettings::default() });
-        Ok((client.map_err(|refusal| cause!("joining: {refusal}"))?, remote, player))
+        Ok((client.map_err(|refusal| cause!("joining: {refusal}"))?, plan.remote(remote)?, player))
     }
 
     fn on_event(
@@ -87,7 +94,8 @@ impl Protocol for Player {
     }
 
     fn is_joined(&self, connection: &Connection<Client>) -> bool {
-        connection.session().state() == SessionState::Connected && connection.udp() == Some(true)
+        connection.session().state() == SessionState::Connected
+            && (self.quic || connection.udp() == Some(true))
     }
 
     fn set_up(&mut self, session: &mut Client, now: Instant) -> Result<bool, Cause> {

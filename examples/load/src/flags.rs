@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::encryption::Encryption;
 use crate::error::Error;
 use crate::payload::MIN_BYTES;
 use crate::plan::Plan;
@@ -7,6 +8,7 @@ use crate::protocols::{DEFAULT_RATE, Entry, Grouping};
 use clap::{Parser, value_parser};
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::path::PathBuf;
 
 const AFTER_HELP: &str = "\
 Exit code 0: done; 1: users failed, or what they heard was not what was said, or a limit of --max-loss or --max-p99 \
@@ -30,6 +32,15 @@ pub(crate) struct Flags {
     /// users need.
     #[arg(long, value_name = "HOST[:PORT]")]
     server: Option<String>,
+    /// dissonance: come by QUIC. A server that is named with --server needs --tls-ca, too.
+    #[arg(long)]
+    quic: bool,
+    /// Trust the certificates in this file, and speak TLS, or QUIC with --quic.
+    #[arg(long, value_name = "FILE", requires = "server")]
+    tls_ca: Option<PathBuf>,
+    /// The name that the server's certificate is for [default: the server's address].
+    #[arg(long, value_name = "NAME", requires = "tls_ca")]
+    tls_name: Option<String>,
     /// Users.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = value_parser!(u32).range(1..=1_000_000))]
     users: u32,
@@ -135,10 +146,13 @@ impl Flags {
         let (entry, users) = (self.protocol, self.users);
         let (groups, units) = self.grouping()?;
         let (rate, bytes) = self.frames()?;
+        let encryption = self.encryption()?;
+        let port = if self.quic { entry.quic_port.unwrap_or(entry.port) } else { entry.port };
         let talkers = self.talkers.unwrap_or(if entry.grouping == Grouping::Groups { groups } else { users });
         let plan = Plan {
             protocol: entry.name.into(),
-            server: self.server.as_deref().map(|server| resolve(server, entry.port)).transpose()?,
+            server: self.server.as_deref().map(|server| resolve(server, port)).transpose()?,
+            encryption,
             users,
             talkers: check("--talkers", talkers, 0, users)?,
             groups,
@@ -157,6 +171,22 @@ impl Flags {
             json: self.json,
             plan,
         })
+    }
+
+    /// How the server is reached; `None`: in the clear.
+    fn encryption(&self) -> Result<Option<Encryption>, Error> {
+        let entry = self.protocol;
+        if self.quic && entry.quic_port.is_none() {
+            return Err(usage(format!("--quic: {} is not spoken over QUIC; leave it out", entry.name)));
+        }
+        if self.tls_ca.is_some() && !entry.encrypted {
+            return Err(usage(format!("--tls-ca: {} has no encryption; leave it out", entry.name)));
+        }
+        if self.quic && self.server.is_some() && self.tls_ca.is_none() {
+            return Err(usage("--quic: --tls-ca FILE is missing, the certificate to trust"));
+        }
+        let trusted = self.tls_ca.clone().or_else(|| self.quic.then(PathBuf::default));
+        Ok(trusted.map(|trusted| Encryption::new(self.quic, trusted, self.tls_name.clone())))
     }
 
     /// The groups, and how many processes the users can be shared out to.
@@ -235,6 +265,13 @@ mod tests {
         assert_eq!((wanted.plan.talkers, wanted.plan.ramp, wanted.limits.loss), (3, 7, Some(1.0)));
     }
 
+    #[test]
+    fn quic_has_a_port_of_its_own() {
+        let server = |line| wanted(line).unwrap().plan.server.unwrap().port();
+        assert_eq!(server("dissonance --quic --tls-ca x.pem --server ::1"), 4245);
+        assert_eq!(server("dissonance --tls-ca x.pem --server ::1"), 4244);
+    }
+
     /// Each error names the flag, what was given, and what is expected.
     #[test]
     fn a_command_line_that_makes_no_sense_is_refused_and_says_what_is_expected() {
@@ -261,6 +298,11 @@ mod tests {
             ("opcode --max-p99 x", "milliseconds from 0 to 600000 expected"),
             ("opcode --prefix a:b", "letters and digits"),
             ("opcode --server-pid 1", "--server"),
+            ("opcode --quic", "--quic: opcode is not spoken over QUIC; leave it out"),
+            ("syfala --server ::1 --tls-ca x.pem", "--tls-ca: syfala has no encryption; leave it out"),
+            ("dissonance --quic --server ::1", "--quic: --tls-ca FILE is missing"),
+            ("opcode --tls-ca x.pem", "--server"),
+            ("opcode --server ::1 --tls-name x", "--tls-ca"),
             ("opcode --server 127.0.0.1:x", "--server 127.0.0.1:x: "),
         ] {
             let error = wanted(line).map(drop).unwrap_err();

@@ -125,6 +125,7 @@ mod tests {
         let plan = Plan {
             protocol: "dissonance".into(),
             server: None,
+            encryption: None,
             users: 6,
             talkers: 6,
             groups: 2,

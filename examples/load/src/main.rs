@@ -6,6 +6,7 @@ mod coordinator;
 mod descriptors;
 mod dissonance;
 mod driven;
+mod encryption;
 mod error;
 mod figures;
 mod flags;

@@ -16,6 +16,8 @@ use voxwire_transport::{Connection, Remote};
 pub(crate) const ENTRY: Entry = Entry {
     name: "msgpack",
     port: DEFAULT_PORT,
+    quic_port: None,
+    encrypted: true,
     grouping: Grouping::Groups,
     ordered: true,
     // Beyond 120 messages a second the server pauses reading.
@@ -98,7 +100,7 @@ impl Protocol for Participant {
         };
         // Who is lost stays lost, and is counted.
         let settings = ClientSettings { reconnect: None, ..ClientSettings::DEFAULT };
-        Ok((Client::new(settings), Remote::tcp(plan.server()), participant))
+        Ok((Client::new(settings), plan.remote(Remote::tcp(plan.server()))?, participant))
     }
 
     fn on_event(

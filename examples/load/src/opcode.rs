@@ -15,6 +15,8 @@ use voxwire_transport::{Connection, Remote};
 pub(crate) const ENTRY: Entry = Entry {
     name: "opcode",
     port: DEFAULT_PORT,
+    quic_port: None,
+    encrypted: true,
     grouping: Grouping::Pairs,
     ordered: true,
     // Beyond 120 packets a second the server pauses reading.
@@ -58,7 +60,7 @@ impl Protocol for Caller {
         let asked = client.handle_command(Instant::ZERO, login);
         asked.map_err(|refusal| cause!("logging in: {refusal}"))?;
         let caller = Self { user, callee: plan.name(user + 1), ready: false };
-        Ok((client, Remote::tcp(plan.server()), caller))
+        Ok((client, plan.remote(Remote::tcp(plan.server()))?, caller))
     }
 
     fn on_event(

@@ -4,12 +4,22 @@ use crate::error::{Error, failed};
 use crate::plan::Plan;
 use crate::process::{answer, read_lines, read_plan};
 use core::time::Duration;
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use tokio::sync::oneshot;
 use voxwire_server::{Config, Protocol, Wanted, descriptors, start};
 
 /// How long its shutdown may take.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// Where a server of this program's own is.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
+    /// The certificate that it shows on QUIC.
+    pub(crate) certificate: PathBuf,
+}
 
 /// Serves the plan's protocol on loopback until standard input ends.
 pub(crate) fn serve() -> Result<(), Error> {
@@ -21,13 +31,13 @@ pub(crate) fn serve() -> Result<(), Error> {
         // Held until there are no more lines.
         let _until_then = &end;
     })?;
-    let data = config.data.clone();
+    let data = &config.data.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(async {
         let running = start(config).await?;
         let first = running.listening().first().ok_or_else(|| failed!("the server does not listen"))?;
         let address: SocketAddr = first.address;
-        answer(&address)?;
+        answer(&Served { address, certificate: data.join("quic-cert.pem") })?;
         let _ = ended.await;
         running.drain(DRAIN).await;
         Ok(())

@@ -1,9 +1,12 @@
 //! What a run does: who is in it, who talks, and when each frame is due.
 
+use crate::encryption::Encryption;
+use crate::error::Cause;
 use crate::protocols::{Entry, Grouping};
 use core::ops::Range;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
+use voxwire_transport::Remote;
 
 /// A run, as every process of it has it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -12,6 +15,8 @@ pub(crate) struct Plan {
     pub(crate) protocol: String,
     /// Where the server is; `None` as long as the program has not started its own.
     pub(crate) server: Option<SocketAddr>,
+    /// `None`: in the clear.
+    pub(crate) encryption: Option<Encryption>,
     pub(crate) users: u32,
     pub(crate) talkers: u32,
     /// Rooms or groups of which each user has one; without a meaning for calls and streams.
@@ -41,6 +46,19 @@ impl Plan {
 
     pub(crate) fn server(&self) -> String {
         self.server.map_or_else(String::new, |server| server.to_string())
+    }
+
+    /// The way to the server: `clear`, or what is encrypted in its place.
+    pub(crate) fn remote(&self, clear: Remote) -> Result<Remote, Cause> {
+        match &self.encryption {
+            None => Ok(clear),
+            Some(encryption) => encryption.remote(&self.server(), clear),
+        }
+    }
+
+    /// Whether users come by QUIC.
+    pub(crate) fn is_quic(&self) -> bool {
+        self.encryption.as_ref().is_some_and(|encryption| encryption.quic)
     }
 
     /// What a user is called.
@@ -115,6 +133,7 @@ mod tests {
         Plan {
             protocol: protocol.into(),
             server: None,
+            encryption: None,
             users,
             talkers,
             groups,

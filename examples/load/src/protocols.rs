@@ -24,6 +24,10 @@ pub(crate) struct Entry {
     pub(crate) name: &'static str,
     /// The server's port unless another one is given.
     pub(crate) port: u16,
+    /// The same by QUIC; `None` where QUIC is not spoken.
+    pub(crate) quic_port: Option<u16>,
+    /// Whether TLS is spoken.
+    pub(crate) encrypted: bool,
     pub(crate) grouping: Grouping,
     /// Whether a server may not change the order of frames.
     pub(crate) ordered: bool,

@@ -23,6 +23,8 @@ use voxwire_transport::{Handle, Hub, HubSettings, Listener as Socket};
 pub(crate) const ENTRY: Entry = Entry {
     name: "syfala",
     port: DEFAULT_PORT,
+    quic_port: None,
+    encrypted: false,
     grouping: Grouping::Alone,
     ordered: false,
     frames: None,

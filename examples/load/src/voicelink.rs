@@ -16,6 +16,8 @@ use voxwire_voicelink::{
 pub(crate) const ENTRY: Entry = Entry {
     name: "voicelink",
     port: DEFAULT_PORT,
+    quic_port: None,
+    encrypted: true,
     grouping: Grouping::Pairs,
     ordered: true,
     // Beyond 1000 packets a second the server pauses reading.
@@ -57,7 +59,7 @@ impl Protocol for Caller {
             joined: false,
             ready: false,
         };
-        Ok((Client::new(ClientSettings::DEFAULT), Remote::tcp(plan.server()), caller))
+        Ok((Client::new(ClientSettings::DEFAULT), plan.remote(Remote::tcp(plan.server()))?, caller))
     }
 
     fn on_event(

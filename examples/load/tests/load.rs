@@ -3,7 +3,7 @@
 
 mod kit;
 
-use kit::{Load, in_peace, load, serve};
+use kit::{Load, in_peace, load, serve, serve_with};
 use serde_json::Value;
 use voxwire_server::Protocol;
 
@@ -80,6 +80,25 @@ fn dissonance_rooms_are_heard_frame_by_frame() {
     // A user alone in its room says what no user hears.
     let load = server.load_in_peace("dissonance --users 2 --groups 2 --seconds 1");
     assert_all_heard(&load, 2, 100, 0);
+}
+
+#[test]
+fn what_is_encrypted_is_heard_frame_by_frame() {
+    // Of a server of the program's own, which makes its certificate.
+    let load = in_peace(|| load("dissonance --quic --users 10 --groups 2 --seconds 1 --timeout 100 --json"));
+    assert_all_heard(&load, 10, 100, 400);
+    // Of another, by QUIC and by TLS.
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let [cert, key] = ["load-cert.pem", "load-key.pem"].map(|name| folder.join(name));
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let trust = format!("--tls-ca {} --tls-name localhost", cert.display());
+    let server = serve_with(Protocol::VOICELINK, |config| config.tls = Some((cert.clone(), key.clone())));
+    let load = server.load_in_peace(&format!("voicelink --users 4 --seconds 1 {trust}"));
+    assert_all_heard(&load, 4, 200, 200);
+    let clear = server.load("voicelink --users 2 --seconds 1 --timeout 5");
+    assert_eq!((clear.code, &clear.json()["joined"]), (Some(1), &0.into()));
 }
 
 #[test]

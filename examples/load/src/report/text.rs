@@ -182,6 +182,7 @@ mod tests {
             let plan = Plan {
                 protocol: entry.name.into(),
                 server: Some("[1111:2222:3333:4444:5555:6666:7777:8888]:65535".parse().unwrap()),
+                encryption: None,
                 users: 1_000_000,
                 talkers: 1_000_000,
                 groups: 500_000,

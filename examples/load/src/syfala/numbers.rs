@@ -148,6 +148,7 @@ mod tests {
         let plan = Plan {
             protocol: "syfala".into(),
             server: None,
+            encryption: None,
             users: 1,
             talkers: 1,
             groups: 1,
