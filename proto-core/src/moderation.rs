@@ -108,8 +108,8 @@ pub enum MemberChange {
 
 /// A server's session whose clients an operator can see and decide about: one interface for the servers of all protocols.
 ///
-/// What a protocol lacks is refused with [`Unsupported`]; nothing is changed then. So do the methods that return a `Result` and that a session
-/// does not implement; the others do nothing. To ask for what holds anyway (to mute nothing, to decide nothing) is always allowed.
+/// What a protocol lacks is refused with [`Unsupported`], and nothing is changed. A method that a session does not implement refuses in the same
+/// way if it returns a `Result`; otherwise it does nothing. To ask for what holds anyway (to mute nothing, to decide nothing) is always allowed.
 ///
 /// ```
 /// use voxwire_core::{Ability, Instant, Moderation};
