@@ -96,8 +96,7 @@ pub struct ClientSettings {
     pub max_channels: usize,
     /// Voice that may be queued for a slow server, in bytes. Default: 16 KiB.
     pub droppable_budget: usize,
-    /// A random number, which spreads reconnections of many clients, together with the name. (A server's seed has no default, because its limits
-    /// depend on that. Clients of voicelink, opcode and syfala have none: they do not reconnect by themselves.) Default: 0.
+    /// A random number, which together with the name spreads the reconnections of many clients. Default: 0.
     pub seed: u64,
 }
 

@@ -39,14 +39,14 @@ pub enum Violation {
     /// The packet names a number that its sender had before its last handshake; it was on its way.
     #[error("sender {0}, which is this connection's former number")]
     FormerNumber(ClientId),
-    /// What came directly says that another client sent it than the one whose way it is.
-    #[error("sender {0}, whose way this is not")]
+    /// A packet on a direct path names another sender than the client that the path belongs to.
+    #[error("sender {0}, to whom this direct path does not belong")]
     NotTheirs(ClientId),
     /// What a relay packet carries is not handed on: only VoiceData, and TextData reliably, are.
     #[error("{0} cannot be relayed")]
     NotRelayed(&'static str),
-    /// A client's name will not do, or a room's is none: which, and what is wrong with it. A server tells of a handshake's in
-    /// [`ServerEvent::InvalidName`](crate::ServerEvent::InvalidName).
+    /// A client's name is not valid, or a room's name is missing or not UTF-8: which of the two, and why. For the name in a handshake a server
+    /// raises [`ServerEvent::InvalidName`](crate::ServerEvent::InvalidName) instead.
     #[error("invalid {0}: {1}")]
     InvalidName(&'static str, NameError),
     /// A ClientState whose name or codec is not the one of the handshake.
@@ -102,7 +102,7 @@ impl From<NoPlace> for Violation {
     }
 }
 
-/// Why a client was not let into a room.
+/// Why a client may not listen to a room, or why the number of a room cannot be reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -133,7 +133,7 @@ pub enum Resource {
     Clients,
     /// Handshakes of one address.
     Handshakes,
-    /// Packets while reading pauses, or texts, states and bytes of them.
+    /// Packets that come as datagrams while reading pauses.
     Packets,
     /// Rooms of a client.
     Rooms,
@@ -182,7 +182,7 @@ pub enum Refusal {
         /// What was asked for.
         command: &'static str,
     },
-    /// A client's name or a room's will not do: which, and what is wrong with it.
+    /// A client's name or a room's name is not valid: which of the two, and why.
     #[error("invalid {0}: {1}")]
     InvalidName(&'static str, NameError),
     /// A room that may not be listened to.

@@ -37,7 +37,7 @@ impl fmt::Display for SessionState {
 pub enum Target<'a> {
     /// Every client that listens to the room.
     Room(&'a str),
-    /// The client of that name, under its number of the moment.
+    /// The client that has that name when the frame or text is sent.
     Player(&'a str),
 }
 
@@ -62,16 +62,17 @@ pub enum ClientCommand<'a> {
         /// How.
         as_: Speech,
     },
-    /// Close a channel: the next [`Say`](Self::Say) is its last frame. Without one more its listeners take the speech for ended only
+    /// Close a channel. The frame of the next [`Say`](Self::Say) is marked as its last one. If no `Say` follows, listeners notice the end only
     /// after their [`speech_timeout`](crate::ClientSettings::speech_timeout).
     Close {
         /// To whom.
         to: Target<'a>,
     },
-    /// Send one frame of encoded audio to every client that a channel is open to. Nothing is sent while no client listens. The
-    /// slice is free afterwards.
+    /// Send one frame of encoded audio to every client that a channel is open to. It does not come back to us, even in a room that we listen
+    /// to. Nothing is sent while no other client listens. The slice is free afterwards.
     Say {
-        /// One frame, as the codec settings say; at most 996 bytes, less 4 for each open channel.
+        /// One frame, as [`ClientSettings::codec`](crate::ClientSettings::codec) says; at most 996 bytes, less 4 for each open channel. With
+        /// [`CodecSettings::DEFAULT`] it is one Opus packet of 960 samples, without a container. The session does not look into it.
         frame: &'a [u8],
     },
     /// Send text by the server. We need not listen to the room. If no other client does, nothing is sent, and that is no error.
@@ -92,7 +93,7 @@ pub enum ClientCommand<'a> {
     },
 }
 
-/// How a channel speaks.
+/// How a channel speaks: its volume, its priority, and whether it has a place in the game.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Speech {
     /// Whether it comes from a place in the game.
@@ -139,7 +140,7 @@ pub enum ClientEvent<'a> {
         /// When the session connects again; `None` for never.
         retry_at: Option<Instant>,
     },
-    /// A client is there. We ourselves are, too.
+    /// A client is in the session. Raised for ourselves, too.
     Entered {
         /// Who.
         client: ClientId,
@@ -153,12 +154,12 @@ pub enum ClientEvent<'a> {
         /// Its name.
         name: Box<str>,
     },
-    /// A client listens to other rooms than before; see [`Client::rooms`](crate::Client::rooms).
+    /// A client has told all its rooms at once: [`Client::rooms`](crate::Client::rooms) has them.
     Rooms {
         /// Who.
         client: ClientId,
     },
-    /// A client starts or stops listening to a room.
+    /// One room of a client has changed: it starts or stops listening to it.
     Listening {
         /// Who.
         client: ClientId,
@@ -212,7 +213,7 @@ pub enum Lost {
     Unreachable,
     /// The server has another session: it was restarted.
     WrongSession,
-    /// The server removed us.
+    /// The server removed us: we were kicked, or another connection took our name.
     Kicked,
 }
 
@@ -238,8 +239,8 @@ pub struct Voice<'a> {
     pub restart: bool,
     /// The last frame of the speech.
     pub end: bool,
-    /// Counts the frames of the speech as they were spoken. The one that comes in first has number [`Voice::FIRST`]: those that it
-    /// overtook have lower ones. A frame that the last one overtook comes in behind that, and is no speech of its own.
+    /// Counts the frames of the speech as they were spoken. The one that comes in first has number [`Voice::FIRST`]. Frames that it overtook
+    /// have lower numbers. After a frame with [`end`](Self::end) late frames of the same speech may still follow.
     pub sequence: u32,
     /// Frames that are missing between this one and the newest one before.
     pub lost: u32,
@@ -253,7 +254,7 @@ pub struct Voice<'a> {
     pub priority: Priority,
     /// All channels of the packet, those that are not for us included.
     pub channels: &'a [Channel],
-    /// Encoded audio, as the sender's codec settings say; may be empty.
+    /// Encoded audio, as [`Client::codec_of`](crate::Client::codec_of) the sender says; may be empty.
     pub frame: &'a [u8],
 }
 
@@ -305,7 +306,7 @@ pub enum Order {
     Newest,
     /// After a newer one; counted as lost until now.
     Late,
-    /// Once more, or too late to tell: more than 64 frames behind.
+    /// Once more, or too late to tell: more than 64 frames behind. Not to be played.
     Duplicate,
 }
 
@@ -394,21 +395,22 @@ pub enum ServerEvent<'a> {
         /// The name.
         name: Cow<'a, str>,
     },
-    /// A peer asked for a name that will not do. It is not answered, as the protocol has no word for it, and goes on asking.
+    /// A peer asked for a name that is not valid. The peer is not answered, as the protocol has no word for it, and goes on asking.
     InvalidName {
         /// Who.
         peer: PeerId,
         /// What is wrong with the name.
         error: NameError,
     },
-    /// A client listens to other rooms than before; see [`Server::rooms_of`](crate::Server::rooms_of).
+    /// A client has told all its rooms at once: [`Server::rooms_of`](crate::Server::rooms_of) has them. Or a room was refused to it. One change
+    /// that was allowed is [`Listening`](Self::Listening).
     Rooms {
         /// Who.
         client: ClientId,
         /// A room that it may not enter, or leave, and why; the last one, if there are several.
         refused: Option<(Cow<'a, str>, RoomRefused)>,
     },
-    /// A client starts or stops listening to a room.
+    /// One room of a client has changed: it starts or stops listening to it.
     Listening {
         /// Who.
         client: ClientId,

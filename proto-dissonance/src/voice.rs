@@ -25,7 +25,7 @@ pub struct VoiceData<'a> {
     pub session: u32,
     /// Who speaks.
     pub sender: ClientId,
-    /// The channel session of the packet.
+    /// The channel session of the packet: it counts the times that all channels were closed.
     pub options: Options,
     /// One more with every packet built; wraps, and is never reset.
     pub sequence: u16,
@@ -56,9 +56,9 @@ pub enum Recipient {
 /// | 1 | positional |
 /// | 2 | closing: the last packet of this channel |
 /// | 3-4 | priority |
-/// | 5-6 | channel session |
+/// | 5-6 | channel session: another value than before means that the channel was closed and opened again |
 /// | 7 | unused |
-/// | 8-15 | volume, 0 to 2 in 255 steps |
+/// | 8-15 | volume from 0 to 2, times 127.5 |
 ///
 /// Its zerocopy traits are no part of this crate's promise.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -190,7 +190,7 @@ impl Channel {
         self.with_bits(self.bits() & !(3 << 5) | (session << 5))
     }
 
-    /// The same at another volume, from 0 to 2; rounded to the nearest of 255 steps, halves to even.
+    /// The same at another volume, from 0 to 2; rounded to the nearest of 255 steps, ties to even.
     #[must_use]
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 255")]
     pub fn with_volume(self, volume: f32) -> Self {
@@ -246,7 +246,7 @@ impl defmt::Format for Channel {
     }
 }
 
-/// The options byte: the channel session of a packet, in either era's form.
+/// The options byte: the channel session of a packet, which counts the times that all channels were closed, in either era's form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]

@@ -276,7 +276,7 @@ pub enum Profile {
 /// | offset | length | field |
 /// | --- | --- | --- |
 /// | 0 | 1 | codec |
-/// | 1 | 4 | frame size, in samples per channel |
+/// | 1 | 4 | frame size, in samples |
 /// | 5 | 4 | sample rate, in Hz |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -285,14 +285,14 @@ pub enum Profile {
 pub struct CodecSettings {
     /// Which codec.
     pub codec: Codec,
-    /// Samples per channel in one frame.
+    /// Samples in one frame. Dissonance's sound is mono.
     pub frame_size: u32,
     /// In Hz.
     pub sample_rate: u32,
 }
 
 impl CodecSettings {
-    /// Opus, 48 kHz, 20 ms: what Dissonance sends out of the box.
+    /// Opus, mono, 48 kHz, 20 ms: what Dissonance sends out of the box.
     pub const DEFAULT: Self = Self { codec: Codec::OPUS, frame_size: 960, sample_rate: 48_000 };
 
     pub(crate) const LEN: usize = size_of::<CodecHead>();

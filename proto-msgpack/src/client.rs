@@ -93,8 +93,7 @@ pub struct ClientSettings {
     pub answer_timeout: Duration,
     /// Whether, and how, to connect again. Default: after 500 ms at first, and 30 s at most.
     pub reconnect: Option<Reconnect>,
-    /// A random number, which spreads reconnections of many clients, together with the user's name. (A server's seed has no default, because its
-    /// limits depend on that. Clients of voicelink, opcode and syfala have none: they do not reconnect by themselves.) Default: 0.
+    /// A random number, which together with the user's name spreads the reconnections of many clients. Default: 0.
     pub seed: u64,
     /// Requests in work at a time. Default: 64.
     pub max_requests: usize,

@@ -104,7 +104,7 @@ pub enum Refusal {
     /// A question that was never asked, or is answered already, or to which no user awaits the answer any more.
     #[error("unknown ticket: never asked, answered already, or not awaited any more")]
     UnknownTicket,
-    /// A user's name will not do, for this reason.
+    /// A user's name is not valid, for this reason.
     #[error("invalid name: {0}")]
     InvalidName(NameError),
     /// There are as many as may be.

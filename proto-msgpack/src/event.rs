@@ -258,7 +258,7 @@ pub enum ServerEvent<'a> {
         /// Its password.
         password: Secret<'a>,
     },
-    /// A user wants an account or a group under a name that will not do, and has been answered with `REQUEST_INVALID`, which
+    /// A user wants an account or a group under a name that is not valid, and has been answered with `REQUEST_INVALID`, which
     /// has no room for the reason.
     InvalidName {
         /// Who asks.

@@ -20,7 +20,7 @@ pub enum Violation {
         /// What the peer sent.
         message: &'static str,
     },
-    /// A name that will not do.
+    /// A name that is not valid.
     #[error("invalid name: {0}")]
     InvalidName(NameError),
     /// A call from, or to, an address where no client can listen.
@@ -89,7 +89,7 @@ pub enum Refusal {
         /// What was asked for.
         command: &'static str,
     },
-    /// A name that will not do.
+    /// A name that is not valid.
     #[error("invalid name: {0}")]
     InvalidName(#[from] NameError),
     /// No such call.

@@ -24,7 +24,7 @@ pub mod reason {
     pub const TAKEN: &str = "username already used";
     /// ErrorResponse: no client has that name.
     pub const NOT_FOUND: &str = "requested username not found";
-    /// LoginFailed: a name that will not do; what is wrong with it follows, after a colon.
+    /// LoginFailed: a name that is not valid; what is wrong with it follows, after a colon.
     pub const INVALID: &str = "username invalid";
     /// LoginFailed and ErrorResponse: more than is allowed.
     pub const TOO_MANY_ATTEMPTS: &str = "too many attempts, try again later";

@@ -24,7 +24,7 @@ pub enum Violation {
     /// Data outside a call, beyond what can be left over from one.
     #[error("data without a call")]
     StrayData,
-    /// A registration whose name will not do, or reads like the address of a caller that has none.
+    /// A registration whose name is not valid, or reads like the address of a caller that has none.
     #[error("invalid name in a registration: {0}")]
     InvalidName(NameError),
     /// More than is allowed: see [`Resource`].
@@ -106,7 +106,7 @@ pub enum Refusal {
     /// A parameter is out of range.
     #[error(transparent)]
     Range(#[from] RangeError),
-    /// A name that will not do.
+    /// A name that is not valid.
     #[error("invalid name: {0}")]
     InvalidName(#[from] NameError),
     /// A peer the session does not know.

@@ -56,7 +56,7 @@ impl<'a> Registration<'a> {
     /// The Optional Data to send.
     ///
     /// # Errors
-    /// `Value` for a name that will not do, or a secret that is empty or holds a NUL.
+    /// `Value` for a name that is not valid, or a secret that is empty or holds a NUL.
     pub fn to_bytes(&self) -> Result<Vec<u8>, EncodeError> {
         if let Err(error) = self.check() {
             return Err(EncodeError::Value { field: "name", expected: error.expected() });

@@ -34,7 +34,7 @@ pub mod reason {
     pub const TOO_MANY_ATTEMPTS: &str = "too many attempts, try again later";
     /// A registration under a name that a client has, or had a moment ago.
     pub const NAME_TAKEN: &str = "name taken";
-    /// A registration under a name that will not do: what is wrong with it follows, after a colon.
+    /// A registration under a name that is not valid: what is wrong with it follows, after a colon.
     pub const NAME_INVALID: &str = "name invalid";
     /// A client that proved the name to be its own took it over.
     pub const DISPLACED: &str = "your name was taken over by a newer connection";

@@ -384,7 +384,7 @@ struct Ids {
     rest: Duration,
 }
 
-/// With no more numbers free than this, no client waits for them to rest.
+/// Where no number is free and no more than this rest, the one that has rested longest is given out.
 const PLENTY: usize = 1000;
 
 impl Ids {

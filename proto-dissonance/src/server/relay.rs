@@ -246,7 +246,7 @@ impl Server {
         let packet = Packet::decode(relay.payload, &self.wire)?;
         let Packet::TextData(text) = packet else { return Err(Violation::NotRelayed(packet.name())) };
         if !reliable {
-            return Err(Violation::NotRelayed("TextData, unreliably,"));
+            return Err(Violation::NotRelayed("TextData on the droppable lane"));
         }
         self.relay_text(now, peer, sender, relay, text)
     }

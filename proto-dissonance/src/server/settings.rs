@@ -63,16 +63,16 @@ pub struct ServerSettings {
     /// [`Server::exempt`](crate::Server::exempt) are exempt. Default: 10 a second, 300 at once.
     pub attempts: Rate,
     /// Voice packets of all connections of one source together: each connection has an equal part of this rate, and all
-    /// share the same rate again. Beyond it packets are dropped. Loopback is exempt. Default: 1920
-    /// a second, 1920 at once.
+    /// share the same rate again. So a source may send up to twice this rate. Beyond it packets are dropped. Loopback is exempt.
+    /// Default: 1920 a second, 1920 at once.
     pub source_voice: Rate,
     /// Texts of one source, in the same way; beyond it reading pauses. Default: 40 a second, 320 at once.
     pub source_text: Rate,
     /// Handshakes, states and deltas of one source, in the same way; beyond it reading pauses. Default: 160 a second, 1 280 at
     /// once.
     pub source_state: Rate,
-    /// Bytes of states, deltas and texts of one source, in the same way; beyond it reading pauses. A listener that takes twice as
-    /// much is never cut off because of one source. Default: 16 KiB a second, 64 KiB at once.
+    /// Bytes of states, deltas and texts of one source, in the same way; beyond it reading pauses. A listener that takes
+    /// twice this rate is never cut off because of one source. Default: 16 KiB a second, 64 KiB at once.
     pub source_bytes: Rate,
     /// Voice that may be queued for a slow listener, in bytes. Default: 16 KiB.
     pub droppable_budget: usize,

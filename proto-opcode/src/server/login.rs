@@ -67,7 +67,7 @@ impl Server {
         }
     }
 
-    /// Refused as any name that will not do; who has a name already is not answered.
+    /// Refused as any name that is not valid; a client that has a name already is not answered.
     pub(super) fn long_login<'a>(
         &mut self,
         now: Instant,
