@@ -31,7 +31,7 @@ use voxwire_core::{Deferred, Framing as _, Input, Instant, Session};
 /// A client's connection to its server, which drives the client's [`Session`]: over TCP, over TCP and UDP, or over QUIC.
 ///
 /// Reading, writing and timers all happen inside [`next`](Self::next). Call it in a loop, or in a `select!` with other things that the client
-/// waits for. Commands go in through [`call`](Self::call) or [`Turn::session`]; the next `next` sends them.
+/// waits for. Commands go in through [`call`](Self::call) or [`Turn::session`]. Their frames are sent by the next call of `next`.
 ///
 /// **A lost connection.** The session decides. If it dials [`DialId::FIRST`](voxwire_core::DialId::FIRST), as those of Dissonance and msgpack
 /// do, this connects again to the same [`Remote`], and `next` goes on. Otherwise `next` returns `None`, and [`error`](Self::error) says why.
@@ -79,7 +79,10 @@ impl<S: Session> Connection<S> {
     /// Connects to `remote`. A string is an address for TCP.
     ///
     /// # Errors
-    /// - The system's, those of TLS, that the server does not admit us, or that it took too long.
+    /// - [`Error::Io`]: an error of the system or of TLS; of the kind `PermissionDenied` if the server does not admit the
+    ///   [token](Remote::token). Later, when the session connects again, the session is told of a connection that could not be made.
+    /// - [`Error::TooSlow`]: it took longer than [`ConnectionSettings::connect`].
+    /// - [`Error::SpeaksTls`] and [`Error::NoHello`] for a server that speaks something else.
     /// - [`Error::NotAStream`] where `remote` is TCP alone and the session's frames are datagrams: these need [`Remote::tcp_udp`] or
     ///   [`Remote::quic`].
     /// - [`Error::NeedsStream`] where `remote` is TCP + UDP or QUIC and the session's framing shakes hands, as ZMTP does.
@@ -129,7 +132,7 @@ impl<S: Session> Connection<S> {
         self.network.clock.now()
     }
 
-    /// Runs `f` on the session, for commands for example. The next [`next`](Self::next) sends the frames.
+    /// Runs `f` on the session, for commands for example. The frames are sent by the next call of [`next`](Self::next).
     pub fn call<R>(&mut self, f: impl FnOnce(&mut S, Instant) -> R) -> R {
         let now = self.now();
         let result = f(&mut self.session, now);

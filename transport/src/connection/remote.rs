@@ -71,7 +71,8 @@ impl Remote {
         Self { quic: true, ..remote }
     }
 
-    /// The same with TLS. The server's certificate has to be valid for `name`. Frames by UDP stay in the clear.
+    /// The same with TLS. The server's certificate has to be valid for `name`. Frames by UDP stay in the clear. A server of
+    /// [`Listener::bind_tcp_units`](crate::Listener::bind_tcp_units) has no UDP; with [`TcpUdpSettings::udp`] off nothing goes by UDP, whatever the server has.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(

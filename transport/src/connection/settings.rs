@@ -22,7 +22,7 @@ pub struct ConnectionSettings {
     pub write_timeout: Duration,
     /// As for [`HubSettings::keepalive`](crate::HubSettings::keepalive). [`Keepalive::DEFAULT`] by default.
     pub keepalive: Option<Keepalive>,
-    /// How long sent bytes may stay unacknowledged (Linux). 40 s by default.
+    /// How long sent bytes may stay unacknowledged (Linux); `None`: as long as the system allows. 40 s by default.
     ///
     /// - Linux applies it as well to a server that acknowledges everything but has no room for more. A server that waits for memory has none for
     ///   30 s by default, and one that does not read before a log-in for 36 s. So this should be longer than either.
