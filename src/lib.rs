@@ -37,7 +37,7 @@
 //!
 //! ## Limits, errors, slow peers
 //!
-//! They are the protocols' and the transports': the page of each answers the same questions in the same order.
+//! The page of each protocol, and that of `transport`, has the sections Limits, Errors, Slow peers and Testing.
 //!
 //! ## Rust version
 //!
