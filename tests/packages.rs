@@ -104,7 +104,7 @@ fn section<'a>(text: &'a str, title: &str) -> &'a str {
 /// stands in PROTOCOL.md.
 #[test]
 fn f_70_the_readmes_of_the_protocols_have_one_shape() {
-    const SECTIONS: [&str; 10] = [
+    const SECTIONS: [&str; 11] = [
         "Installation",
         "Example",
         "A session",
@@ -114,6 +114,7 @@ fn f_70_the_readmes_of_the_protocols_have_one_shape() {
         "Errors",
         "Transport",
         "Slow peers",
+        "Testing",
         "Rust version",
     ];
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -141,6 +142,14 @@ fn f_70_the_readmes_of_the_protocols_have_one_shape() {
         seen += 1;
     }
     assert_eq!(seen, 5);
+    for name in ["proto-core", "transport"] {
+        let readme = fs::read_to_string(root.join(name).join("README.md")).unwrap();
+        let titles: Vec<&str> = readme.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+        for title in ["Installation", "Example", "Limits", "Errors", "Slow peers", "Testing", "Rust version"]
+        {
+            assert!(titles.contains(&title), "{name}: no section {title}");
+        }
+    }
 }
 
 #[test]
