@@ -104,6 +104,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use voxwire_core::{Clock, Framing as _, Handler, Instant, Rate, Session};
 use wake::Waker;
 
+/// How many times in a row the thread receives before it looks at timers and calls.
+const MAX_RECEIVES: u32 = 32;
+
 /// An application on top of a session on a [`Driver`].
 pub trait AudioHandler<S: Session>: Handler<S> {
     /// Samples that a sound callback has written with one [`AudioSender::send`]: the session is to send them now. `sender` is the number of
@@ -384,9 +387,10 @@ impl<S: Session> Shared<S> {
         }
     }
 
-    /// Hands all received datagrams to the session. Timers fire only after that.
+    /// Hands received datagrams to the session. Timers fire after that: as a rule once all of them have been read, under a flood after
+    /// [`MAX_RECEIVES`] calls of the system.
     fn receive(&self, received: &mut Received) {
-        loop {
+        for _ in 0..MAX_RECEIVES {
             match self.socket.receive(received) {
                 Ok(()) => {
                     self.locked(|core, link, now| deliver(core, link, now, received));

@@ -337,3 +337,38 @@ fn f_22_a_driver_of_many_addresses_answers_from_the_one_that_was_asked() {
         assert_eq!(peer.recv_from(&mut [0; 2048]).unwrap().1, question, "{bind} asked at {ask}");
     }
 }
+
+/// Answers each malformed datagram with two, to the driver itself: a flood without end.
+struct Flood {
+    socket: UdpSocket,
+    to: SocketAddr,
+}
+
+impl Handler<Server> for Flood {
+    fn on_event(&mut self, _server: &mut Server, _now: Instant, _event: ServerEvent<'_>) {}
+
+    fn on_violation(&mut self, _now: Instant, _peer: PeerId, _violation: voxwire_syfala::Violation) {
+        for _ in 0..2 {
+            let _ = self.socket.send_to(&[0xff; 3], self.to);
+        }
+    }
+}
+
+impl AudioHandler<Server> for Flood {
+    fn on_audio(&mut self, _server: &mut Server, _now: Instant, _sender: usize, _samples: &[u8]) {}
+}
+
+/// F-24: datagrams that come faster than they are handled hold up no call and no timer.
+#[test]
+fn f_24_a_flood_starves_neither_calls_nor_timers() {
+    let socket = Socket::bind(loopback(0)).unwrap();
+    let flood = Flood { socket: UdpSocket::bind(loopback(0)).unwrap(), to: socket.local_addr() };
+    flood.socket.send_to(&[0xff; 3], flood.to).unwrap();
+    let datagrams = Rate { per_second: u32::MAX, burst: u32::MAX };
+    let settings = Settings { priority: None, datagrams, ..Settings::DEFAULT };
+    let handle = Arc::new(Driver::new(socket, session(), flood, settings).unwrap().start().unwrap());
+    let (answer, answered) = std::sync::mpsc::channel();
+    let caller = handle.clone();
+    std::thread::spawn(move || answer.send(caller.call(|_, _| ())));
+    assert_eq!(answered.recv_timeout(Duration::from_secs(60)), Ok(Ok(())));
+}

@@ -94,23 +94,16 @@ impl<S: Session> Core<S> {
         for (sender, ring) in self.rings.iter_mut().enumerate() {
             while let Some(samples) = ring.next(&mut self.block) {
                 self.handler.on_audio(&mut self.session, now, sender, samples);
-                flush((&mut self.session, &mut self.ids, &mut self.peers, &mut self.sources), link);
+                let parts = (&mut self.session, &mut self.ids, &mut self.peers, &mut self.sources);
+                settle(parts, &mut *self.handler, link, now);
             }
         }
     }
 
     /// Carries out the session's outputs, and hands in the inputs that it has put off and takes now.
     pub(super) fn settle(&mut self, link: Link<'_>, now: Instant) {
-        loop {
-            let refused = flush((&mut self.session, &mut self.ids, &mut self.peers, &mut self.sources), link);
-            if let Some(refused) = refused {
-                dispatch(&mut self.session, &mut *self.handler, now, refused);
-            } else if let Some(deferred) = self.session.take_deferred() {
-                dispatch(&mut self.session, &mut *self.handler, now, Input::from(&deferred));
-            } else {
-                return;
-            }
-        }
+        let parts = (&mut self.session, &mut self.ids, &mut self.peers, &mut self.sources);
+        settle(parts, &mut *self.handler, link, now);
     }
 
     /// The session says goodbye.
@@ -131,6 +124,24 @@ pub(super) struct Link<'l> {
 }
 
 type Parts<'c, S> = (&'c mut S, &'c mut PeerIds, &'c mut PeerSlab<UdpPeer>, &'c mut UdpPeers);
+
+/// [`Core::settle`], where the rest of the core is in use.
+fn settle<S: Session>(
+    (session, ids, peers, sources): Parts<'_, S>,
+    handler: &mut (dyn AudioHandler<S> + Send),
+    link: Link<'_>,
+    now: Instant,
+) {
+    loop {
+        if let Some(refused) = flush((session, ids, peers, sources), link) {
+            dispatch(session, handler, now, refused);
+        } else if let Some(deferred) = session.take_deferred() {
+            dispatch(session, handler, now, Input::from(&deferred));
+        } else {
+            return;
+        }
+    }
+}
 
 /// Carries out the session's outputs. Stops at one that asks for a stream, and returns the input that refuses it.
 fn flush<S: Session>((session, ids, peers, sources): Parts<'_, S>, link: Link<'_>) -> Option<Input<'static>> {

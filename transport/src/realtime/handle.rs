@@ -12,7 +12,8 @@ use thread_priority::{
 };
 use voxwire_core::{Instant, Session};
 
-/// Reaches a [`Driver`](super::Driver) that runs. When it is dropped, the driver stops.
+/// Reaches a [`Driver`](super::Driver) that runs. When it is dropped, the driver stops: the drop waits for its thread, unless it is that
+/// thread (a handler that owns the handle).
 pub struct Handle<S: Session> {
     shared: Arc<Shared<S>>,
     calls: Sender<Call<S>>,
@@ -106,7 +107,8 @@ impl<S: Session> Handle<S> {
     fn end(&mut self) -> Result<(), Ended> {
         self.shared.stopping.store(true, SeqCst);
         self.shared.waker.wake();
-        self.thread.take().map_or(Ok(()), |thread| thread.join().map_err(|_| Ended))
+        let thread = self.thread.take().filter(|thread| thread.thread().id() != std::thread::current().id());
+        thread.map_or(Ok(()), |thread| thread.join().map_err(|_| Ended))
     }
 }
 

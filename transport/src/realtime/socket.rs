@@ -81,6 +81,8 @@ impl Socket {
             match size.map(|size| udp::send_slices(&self.socket, run, Some(size), to, v6)) {
                 Some(Ok(())) => return 0,
                 Some(Err(error)) if udp::cannot_segment(&error, to) => self.segments.store(false, Relaxed),
+                // The send buffer is full. A sound callback does not try each datagram once more: what is late is worth nothing.
+                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => return run.len() as u64,
                 _ => {}
             }
         }
