@@ -293,3 +293,24 @@ fn c_12_packages_have_a_description_a_licence_a_readme_and_a_minimum_rust() {
     }
     assert!(fs::read_to_string(root.join("CHANGELOG.md")).unwrap().contains("## Unreleased"));
 }
+
+/// Where the tests of a package are one binary, a file that is no module of it would not run.
+#[test]
+fn every_file_of_tests_runs() {
+    let metadata: Value = serde_json::from_str(&metadata()).unwrap();
+    let mut merged = 0;
+    for package in list(&metadata, "packages") {
+        let tests = folder(package).join("tests");
+        let Ok(all) = fs::read_to_string(tests.join("all.rs")) else { continue };
+        let targets: Vec<&str> =
+            list(package, "targets").iter().filter_map(|target| target["name"].as_str()).collect();
+        for entry in fs::read_dir(&tests).unwrap().map(|entry| entry.unwrap().path()) {
+            let name = entry.file_stem().unwrap().to_str().unwrap();
+            let is_source = entry.extension().is_some_and(|extension| extension == "rs");
+            let runs = targets.contains(&name) || all.lines().any(|line| line == format!("mod {name};"));
+            assert!(!is_source || runs, "{} is in no test binary", entry.display());
+        }
+        merged += 1;
+    }
+    assert!(merged >= 6, "{merged} packages");
+}

@@ -8,7 +8,7 @@
     clippy::arithmetic_side_effects
 )]
 
-mod harness;
+use crate::harness;
 
 use core::time::Duration;
 use harness::info;

@@ -8,8 +8,8 @@
     clippy::arithmetic_side_effects
 )]
 
-mod harness;
-mod kit;
+use crate::harness;
+use crate::kit;
 
 use core::time::Duration;
 use harness::{Harness, encode, join_client, say, sent_by, state};

@@ -8,7 +8,7 @@
     clippy::arithmetic_side_effects
 )]
 
-mod kit;
+use crate::kit;
 
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};

@@ -6,7 +6,7 @@
     clippy::arithmetic_side_effects
 )]
 
-mod kit;
+use crate::kit;
 
 use proptest::prelude::*;
 use voxwire_core::testing::{Rng, law_frame, law_message};

@@ -8,7 +8,7 @@
     clippy::arithmetic_side_effects
 )]
 
-mod harness;
+use crate::harness;
 
 use harness::{Harness, state};
 use voxwire_core::{Input, Instant, Lane, List, Output, Session};

@@ -7,7 +7,7 @@
     clippy::arithmetic_side_effects
 )]
 
-mod kit;
+use crate::kit;
 
 use serde_json::Value;
 use voxwire_core::testing::{Vector, law_hostile, vectors};

@@ -1,7 +1,7 @@
 //! What a client does of its own accord: matching answers to requests, coming back, logging in again.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod harness;
+use crate::harness;
 
 use core::time::Duration;
 use harness::{Harness, call, create, login, recording, register, whisper};

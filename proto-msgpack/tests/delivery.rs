@@ -1,7 +1,7 @@
 //! What was kept for a user is delivered: when it has arrived, what is delivered again, and to which sockets.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod harness;
+use crate::harness;
 
 use core::time::Duration;
 use harness::{Harness, create, login, register, whisper};

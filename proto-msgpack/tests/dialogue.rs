@@ -2,7 +2,7 @@
 //! client takes and says what the original's clients did.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod harness;
+use crate::harness;
 
 use harness::{Office, digest};
 use std::collections::BTreeMap;

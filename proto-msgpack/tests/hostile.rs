@@ -1,7 +1,7 @@
 //! What attackers do: each is answered or cut off, nobody else notices, and memory stays where it was.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod harness;
+use crate::harness;
 
 use core::time::Duration;
 use harness::{Harness, Seat, digest};

@@ -1,7 +1,7 @@
 //! The law kit over every message, against independent encoders, and the framing over any division of a stream.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod kit;
+use crate::kit;
 
 use kit::{client_fields, objects, server_fields};
 use proptest::prelude::*;

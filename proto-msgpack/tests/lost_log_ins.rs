@@ -1,7 +1,7 @@
 //! Log-ins whose connections are lost: how they are taken up, by whom, and for how long.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod harness;
+use crate::harness;
 
 use core::time::Duration;
 use harness::{Harness, call, create, join};

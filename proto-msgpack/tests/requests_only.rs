@@ -1,7 +1,7 @@
 //! Log-ins for requests alone; what a client makes of what is too large for it; texts that are not UTF-8; every width of every field.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod harness;
+use crate::harness;
 
 use harness::{Harness, Seat, call, create, join, login, send, whisper};
 use voxwire_core::testing::frames;

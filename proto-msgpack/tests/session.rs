@@ -1,7 +1,7 @@
 //! The server and its clients, as dialogues: every action, every code, in the original's order of checks.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod harness;
+use crate::harness;
 
 use core::time::Duration;
 use harness::{Harness, Office, call, create, join, login, recording, register, send, whisper};

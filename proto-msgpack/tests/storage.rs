@@ -1,7 +1,7 @@
 //! What a server asks of its application, which may take its time: accounts, groups, messages that are kept, and what was stored before.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod harness;
+use crate::harness;
 
 use core::time::Duration;
 use harness::{Harness, call, create, join, login, register, send};

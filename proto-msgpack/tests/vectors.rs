@@ -2,7 +2,7 @@
 //! ones say where.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-mod kit;
+use crate::kit;
 
 use kit::{client_fields, objects, server_fields};
 use voxwire_core::testing::{Vector, vectors};

@@ -1,7 +1,7 @@
 //! Requests that wait for their turn, and what does not wait with them.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod harness;
+use crate::harness;
 
 use core::time::Duration;
 use harness::{Harness, call, create, join, login, recording, register, whisper};

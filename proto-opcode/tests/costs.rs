@@ -1,7 +1,7 @@
 //! The most that one source can make others pay: the rows of `SECURITY.md`, "What costs whom".
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod harness;
+use crate::harness;
 
 use harness::{Harness, peer, request};
 use proptest::prelude::*;

@@ -1,7 +1,7 @@
 //! What attackers do: each costs themselves, and nobody else.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod harness;
+use crate::harness;
 
 use harness::{CLOSED, Harness, bytes, peer, request};
 use std::time::Duration;

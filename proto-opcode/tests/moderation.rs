@@ -1,7 +1,7 @@
 //! What an operator decides about clients.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod harness;
+use crate::harness;
 
 use harness::{CLOSED, Harness, peer, request};
 use voxwire_core::{DialId, Input, ListenId, Moderation as _, Mute, Session as _, Via, Watched};

@@ -1,7 +1,7 @@
 //! What a server says, packet by packet: the original's rules, and ours where they are safer.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod harness;
+use crate::harness;
 
 use harness::{CLOSED, Harness, hash, peer, request};
 use std::time::Duration;

@@ -6,7 +6,7 @@
     clippy::cast_possible_truncation
 )]
 
-mod harness;
+use crate::harness;
 
 use core::num::NonZeroU32;
 use harness::{Answer, Harness};

@@ -6,7 +6,7 @@
     clippy::cast_possible_truncation
 )]
 
-mod harness;
+use crate::harness;
 
 use core::net::{IpAddr, SocketAddr};
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! What an operator decides about clients.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod harness;
+use crate::harness;
 
 use harness::{Answer, Harness};
 use voxwire_core::testing::Net;

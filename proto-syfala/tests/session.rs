@@ -7,7 +7,7 @@
     clippy::panic
 )]
 
-mod harness;
+use crate::harness;
 
 use core::num::NonZeroU32;
 use harness::{Answer, Harness, UserNode};

@@ -218,10 +218,10 @@ fn s_09_a_sample_of_which_a_part_is_lost_is_silent_whenever_the_rest_comes() {
     };
     assert_eq!(insert(0, 0, &[1, 2, 3, 4]), [1, 2, 3]);
     // Byte 4 is lost; byte 5 comes behind it, 6 to 8 later.
-    assert_eq!(insert(0, 5, &[6]), []);
+    assert_eq!(insert(0, 5, &[6]), [0_u8; 0]);
     assert_eq!(insert(20_000, 6, &[7, 8, 9]), [0, 0, 0, 7, 8, 9]);
     // 9 is lost, 10 comes, and 11 only when 9 has been given up.
-    assert_eq!(insert(20_000, 10, &[11]), []);
+    assert_eq!(insert(20_000, 10, &[11]), [0_u8; 0]);
     assert_eq!(insert(40_000, 11, &[12, 13, 14, 15]), [0, 0, 0, 13, 14, 15]);
 }
 

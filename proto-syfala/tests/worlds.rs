@@ -8,7 +8,7 @@
     clippy::cast_possible_truncation
 )]
 
-mod harness;
+use crate::harness;
 
 use core::num::NonZeroU32;
 use harness::{Answer, Device, DeviceNode, Harness, User, UserNode};

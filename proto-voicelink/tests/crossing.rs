@@ -1,7 +1,7 @@
 //! Packets that cross on the way: calls, answers and ends.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod harness;
+use crate::harness;
 
 use core::time::Duration;
 use harness::{AUDIO, Harness, OTHER};

@@ -1,7 +1,7 @@
 //! What peers do that mean harm, or were written badly: it costs them, and nobody else.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod desk;
+use crate::desk;
 
 use core::time::Duration;
 use desk::{Desk, WIRE, call, registration};

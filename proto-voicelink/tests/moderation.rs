@@ -1,7 +1,7 @@
 //! What an operator decides about clients.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod harness;
+use crate::harness;
 
 use harness::Harness;
 use voxwire_core::{Moderation as _, Mute, PeerId, Watched};

@@ -1,7 +1,7 @@
 //! The life of calls, as dialogues between clients through a server on the simulator.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod harness;
+use crate::harness;
 
 use core::time::Duration;
 use harness::{AUDIO, Harness, OTHER, Porter};

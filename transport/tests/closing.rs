@@ -1,8 +1,7 @@
 //! How long a connection that the session has closed has for what is queued for it.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::expect_used)]
 
-#[path = "harness/shouting.rs"]
-mod shouting;
+use crate::harness::shouting;
 
 use core::time::Duration;
 use shouting::{ShoutingOnStream, shouting_on_stream};

@@ -2,8 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[cfg(feature = "quic")]
-#[path = "harness/certificates.rs"]
-mod certificates;
+use crate::harness::certificates;
 
 use core::net::SocketAddr;
 use std::io;

@@ -7,8 +7,7 @@
     clippy::panic
 )]
 
-#[path = "harness/certificates.rs"]
-mod certificates;
+use crate::harness::certificates;
 
 use core::net::SocketAddr;
 use core::time::Duration;

@@ -7,8 +7,7 @@
     clippy::panic
 )]
 
-#[path = "harness/certificates.rs"]
-mod certificates;
+use crate::harness::certificates;
 
 use core::time::Duration;
 use tokio::time::{Instant as Moment, timeout};

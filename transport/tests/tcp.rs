@@ -7,8 +7,7 @@
     clippy::panic
 )]
 
-#[path = "harness/shouting.rs"]
-mod shouting;
+use crate::harness::shouting;
 
 use core::net::SocketAddr;
 use core::time::Duration;

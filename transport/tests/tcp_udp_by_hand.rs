@@ -9,8 +9,7 @@
     clippy::disallowed_methods
 )]
 
-#[path = "harness/players.rs"]
-mod players;
+use crate::harness::players;
 
 use core::net::SocketAddr;
 use core::time::Duration;

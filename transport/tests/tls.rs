@@ -1,10 +1,8 @@
 //! TLS on both ends, and those who do not speak it.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::expect_used, clippy::panic)]
 
-#[path = "harness/certificates.rs"]
-mod certificates;
-#[path = "harness/shouting.rs"]
-mod shouting;
+use crate::harness::certificates;
+use crate::harness::shouting;
 
 use core::net::SocketAddr;
 use core::time::Duration;

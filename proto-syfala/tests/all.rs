@@ -1,0 +1,15 @@
+//! The tests of this crate, in one binary: each takes its time to link. A new file needs a line here.
+
+mod harness;
+
+mod costs;
+mod exact;
+mod hostile;
+mod json;
+mod laws;
+mod moderation;
+mod owned;
+mod session;
+mod stream;
+mod vectors;
+mod worlds;
