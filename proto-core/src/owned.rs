@@ -25,9 +25,10 @@ use core::{fmt, ops::Deref};
 ///     }
 /// }
 ///
-/// let event = Event::Text { from: 1, text: b"hello" }.into_owned();
-/// assert_eq!(format!("{event:?}"), r#"Text { from: 1, text: "hello" }"#);
-/// # fn main() {}
+/// fn main() {
+///     let event = Event::Text { from: 1, text: b"hello" }.into_owned();
+///     assert_eq!(format!("{event:?}"), r#"Text { from: 1, text: "hello" }"#);
+/// }
 /// ```
 #[macro_export]
 macro_rules! owned {

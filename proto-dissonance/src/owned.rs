@@ -10,7 +10,7 @@
 //!
 //! let kept: owned::Packet = Packet::RemoveClient { session: 7, client: ClientId::new(1) }.into_owned();
 //! let mut frame = Vec::new();
-//! kept.with(|packet| packet.encode(&Wire::DEFAULT, &mut frame))?;
+//! kept.with(|packet| packet.encode(&Wire::default(), &mut frame))?;
 //! assert_eq!(frame, [0x8b, 0xc7, 10, 0, 0, 0, 7, 0, 1]);
 //! # Ok::<(), voxwire_core::EncodeError>(())
 //! ```

@@ -11,7 +11,7 @@
 //! let kept: owned::ServerMessage =
 //!     ServerMessage::Response { action: "logout".into(), code: Code::SUCCESS }.into_owned();
 //! let mut frame = Vec::new();
-//! kept.with(|message| message.encode(&Wire::DEFAULT, &mut frame))?;
+//! kept.with(|message| message.encode(&Wire::SERVER, &mut frame))?;
 //! assert_eq!(frame, *b"\xa8response\xa6logout\0");
 //! # Ok::<(), voxwire_core::EncodeError>(())
 //! ```

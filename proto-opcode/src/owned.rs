@@ -11,7 +11,7 @@
 //! let kept: owned::Packet = Packet::Login { name: "ann".into() }.into_owned();
 //! assert_eq!(kept, owned::Packet::Login { name: "ann".into() });
 //! let mut frame = Vec::new();
-//! kept.with(|packet| packet.encode(&Wire::DEFAULT, &mut frame))?;
+//! kept.with(|packet| packet.encode(&Wire::CLIENT, &mut frame))?;
 //! assert_eq!(frame, *b"\x0d\0\0\0\0\0\0\0\x02\0\x03\0\0\0\0\0\0\0ann");
 //! # Ok::<(), voxwire_core::EncodeError>(())
 //! ```
