@@ -3,6 +3,7 @@
 mod check;
 mod file;
 mod flags;
+mod general;
 mod values;
 
 use crate::Error;
@@ -161,6 +162,7 @@ impl Config {
         }
         config.overlay(table, &flags.protocols)?;
         config.apply_flags(flags)?;
+        config.control.read_environment();
         config.check()?;
         Ok(config)
     }

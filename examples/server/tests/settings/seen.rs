@@ -161,7 +161,7 @@ fn settings() -> Vec<String> {
         for line in text.lines() {
             let name = line.split_once("struct ").and_then(|(_, rest)| rest.strip_suffix(" {"));
             if let Some(name) = name.filter(|_| core::mem::take(&mut is_read)) {
-                section = Some(name.trim_end_matches("File").to_lowercase());
+                section = Some(name.trim_end_matches("GeneralSettings").to_lowercase());
             } else if line.contains("deny_unknown_fields") {
                 is_read = true;
             } else if line == "}" {
@@ -171,7 +171,7 @@ fn settings() -> Vec<String> {
             } else if let (Some(section), Some((field, _))) = (&section, line.trim().split_once(": "))
                 && !line.trim().starts_with(['/', '#'])
             {
-                let key = field.trim_start_matches("pub ").replace('_', "-");
+                let key = field.rsplit(' ').next().unwrap_or(field).replace('_', "-");
                 let key = renamed.take().unwrap_or(key);
                 keys.push(if section.is_empty() { key } else { format!("{section}.{key}") });
             }
