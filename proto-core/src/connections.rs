@@ -145,6 +145,11 @@ impl<T> Connections<T> {
         Some(SocketAddr::new(link.address?, link.port))
     }
 
+    /// The IP address of the other side, in its canonical form.
+    pub fn ip(&self, peer: PeerId) -> Option<IpAddr> {
+        self.link(peer)?.address
+    }
+
     /// The number of a connection. Newer connections have higher numbers.
     pub fn number(&self, peer: PeerId) -> Option<u64> {
         self.link(peer).map(|link| link.number)

@@ -32,6 +32,7 @@ mod buffer;
 mod connections;
 mod error;
 mod exchange;
+mod exempt;
 mod fair;
 mod framing;
 mod jitter;
@@ -70,6 +71,7 @@ pub use {
     exchange::{
         Ask, Exchange, RequestError, Requester, RequesterEvent, Responder, ResponderSettings, ResponderStats,
     },
+    exempt::Exempt,
     fair::{FairRate, Payer, Shares},
     framing::{Datagram, Framing, LengthPrefix, Progress},
     jitter::Jitter,

@@ -1,5 +1,5 @@
-use crate::{Instant, Payer, PeerId};
-use alloc::{boxed::Box, vec, vec::Vec};
+use crate::{Exempt, Instant, Payer, PeerId};
+use alloc::{boxed::Box, vec};
 use core::{net::IpAddr, time::Duration};
 
 /// How often something may happen: a token bucket's size and refill.
@@ -94,7 +94,7 @@ pub struct SourceRate {
     rate: Rate,
     seed: u64,
     per_host: bool,
-    exempt: Vec<IpAddr>,
+    exempt: Exempt,
 }
 
 /// A source's place in the table.
@@ -140,7 +140,7 @@ impl SourceRate {
             rate,
             seed,
             per_host: false,
-            exempt: Vec::new(),
+            exempt: Exempt::new(),
         }
     }
 
@@ -152,18 +152,17 @@ impl SourceRate {
 
     /// Exempts these addresses, as loopback is exempt: proxies, behind each of which there are many people.
     pub fn exempt(&mut self, addresses: &[IpAddr]) {
-        self.exempt.extend(addresses.iter().map(IpAddr::to_canonical));
+        self.exempt.add(addresses);
     }
 
-    /// Whether an address stands for many people: loopback, and those of [`SourceRate::exempt`].
-    pub fn is_exempt(&self, source: IpAddr) -> bool {
-        let source = source.to_canonical();
-        source.is_loopback() || self.exempt.contains(&source)
+    /// The addresses that are exempt: loopback, and those of [`SourceRate::exempt`].
+    pub const fn exempt_addresses(&self) -> &Exempt {
+        &self.exempt
     }
 
-    /// The address, if limits by address hold for it: `None` where it stands for many people.
+    /// The address, if limits by address hold for it: see [`Exempt::limited`].
     pub fn limited(&self, address: Option<IpAddr>) -> Option<IpAddr> {
-        address.filter(|address| !self.is_exempt(*address))
+        self.exempt.limited(address)
     }
 
     /// Who pays for `peer`, which comes from `address`: that address, unless it stands for many people.
@@ -179,7 +178,7 @@ impl SourceRate {
     /// Takes `n` tokens of `source`'s bucket. False if fewer are left; nothing is taken then.
     pub fn allow_n(&mut self, now: Instant, source: IpAddr, n: u32) -> bool {
         let source = source.to_canonical();
-        if self.is_exempt(source) {
+        if self.exempt.covers(source) {
             return true;
         }
         let rate = self.rate;
@@ -189,7 +188,7 @@ impl SourceRate {
     /// Takes `n` tokens of `source`'s bucket if `kept` more are there beside them.
     pub fn allow_above(&mut self, now: Instant, source: IpAddr, n: u32, kept: u32) -> bool {
         let source = source.to_canonical();
-        if self.is_exempt(source) {
+        if self.exempt.covers(source) {
             return true;
         }
         let rate = self.rate;
@@ -202,7 +201,7 @@ impl SourceRate {
     /// Whether `n` tokens of `source`'s bucket are there.
     pub fn has(&self, now: Instant, source: IpAddr, n: u32) -> bool {
         let source = source.to_canonical();
-        if self.is_exempt(source) {
+        if self.exempt.covers(source) {
             return true;
         }
         let bucket = match self.place(now, source) {
@@ -313,6 +312,7 @@ const fn mix(mut x: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
 
     const RATE: Rate = Rate { per_second: 2, burst: 3 };
 

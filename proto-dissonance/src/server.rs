@@ -176,7 +176,7 @@ impl Server {
     /// newer connection from one displaces no client, and a name that was lost behind one is not kept. Holds for connections that arrive from now on.
     /// A hub has limits by address of its own: give `HubSettings::exempt` the same addresses.
     pub fn exempt(&mut self, addresses: &[IpAddr]) {
-        self.sources.exempt(addresses);
+        self.sources.exempt.add(addresses);
     }
 
     /// Asks `may_listen` about every room that a client wants to listen to: the client's name, then the room's.

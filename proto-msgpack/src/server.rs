@@ -207,10 +207,6 @@ impl Server {
         self.users.get(username).is_some()
     }
 
-    fn ip(&self, peer: PeerId) -> Option<IpAddr> {
-        self.peers.address(peer).map(|from| from.ip())
-    }
-
     /// Number of connections.
     pub const fn peers(&self) -> usize {
         self.peers.len()
@@ -401,7 +397,7 @@ impl Server {
     fn forget(&mut self, now: Instant, peer: PeerId, lost: bool) -> Option<ServerEvent<'static>> {
         let call = self.leave(peer);
         self.drop_waiting(peer);
-        let from = self.ip(peer);
+        let from = self.peers.ip(peer);
         let state = self.peers.remove(peer)?;
         self.receipts.clear(peer);
         self.hearing.remove(peer);

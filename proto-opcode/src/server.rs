@@ -213,10 +213,6 @@ impl Server {
         }
     }
 
-    fn ip(&self, peer: PeerId) -> Option<IpAddr> {
-        self.peers.address(peer).map(|from| from.ip())
-    }
-
     fn client(&self, peer: PeerId) -> Option<&Client> {
         match self.peers.get(peer)? {
             Peer::Client(client) => Some(client),
@@ -295,7 +291,7 @@ impl Server {
 
     /// Forgets `peer`, and tells whom it concerns.
     fn forget(&mut self, now: Instant, peer: PeerId) -> Option<ServerEvent<'static>> {
-        let address = self.ip(peer);
+        let address = self.peers.ip(peer);
         let event = match self.peers.remove(peer)? {
             Peer::Leg(leg) => self.leg_gone(now, leg),
             Peer::Client(client) => {
@@ -304,9 +300,8 @@ impl Server {
                 self.hearing.remove(peer);
                 match &client.name {
                     Some(name) => {
-                        // An address that stands for many people proves no claim.
-                        let many = address.is_some_and(|address| self.attempts.is_exempt(address));
-                        let until = if many { now } else { now.saturating_add(self.settings.quarantine) };
+                        let exempt = self.attempts.exempt_addresses();
+                        let until = exempt.name_kept_until(now, address, self.settings.quarantine);
                         self.names.release(now, name, address, until);
                         self.roster = self.roster.saturating_sub(contacts::encoded(name));
                         self.gone(now, name.clone());

@@ -320,7 +320,7 @@ impl Server {
 
     /// Forgets `peer` and ends its call for the other side.
     fn forget(&mut self, now: Instant, peer: PeerId) -> Option<(Option<Box<str>>, Option<Ended>)> {
-        let address = self.peers.address(peer).map(|from| from.ip());
+        let address = self.peers.ip(peer);
         let state = self.peers.remove(peer)?;
         self.parts.close(now, state.part);
         self.contenders.clear(peer);
@@ -335,9 +335,8 @@ impl Server {
         }
         let name = state.name.map(|name| {
             if name.reachable {
-                // An address that stands for many people proves no claim.
-                let many = address.is_some_and(|address| self.attempts.is_exempt(address));
-                let until = if many { now } else { now.saturating_add(self.settings.quarantine) };
+                let exempt = self.attempts.exempt_addresses();
+                let until = exempt.name_kept_until(now, address, self.settings.quarantine);
                 self.names.release(now, name.text.as_bytes(), address, until);
             }
             name.text

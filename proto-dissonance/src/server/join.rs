@@ -89,18 +89,14 @@ impl Server {
 
     /// Whether `peer` may have `name`: it is neither held nor kept, or the holder has to give way.
     fn may_take(&mut self, now: Instant, peer: PeerId, name: &str) -> bool {
-        let address = self.peers.address(peer).map(|from| from.ip());
+        let address = self.peers.ip(peer);
         match self.holder(name) {
             None => !self.clients.is_kept(now, name, address),
             Some(holder) if holder == peer => true,
             // What the holder itself sent on a connection before this one, and gave up: it comes too late.
             Some(holder) if self.peers.number(peer) < self.peers.number(holder) => false,
             Some(_) if self.settings.newest_wins => true,
-            Some(holder) => {
-                let same = address.is_some() && address == self.peers.address(holder).map(|from| from.ip());
-                // On loopback one address is many people.
-                same && !address.is_some_and(|address| self.sources.is_exempt(address))
-            }
+            Some(holder) => self.sources.exempt.is_one_user(address, self.peers.ip(holder)),
         }
     }
 
@@ -224,7 +220,7 @@ impl Server {
         peer: PeerId,
         cause: LeftBecause,
     ) -> Option<ServerEvent<'static>> {
-        let from = self.peers.address(peer).map(|from| from.ip());
+        let from = self.peers.ip(peer);
         let state = self.peers.get_mut(peer)?;
         let client = state.client.take()?;
         self.controls.get_mut(now, peer).add_former(now, client);
@@ -238,14 +234,13 @@ impl Server {
             self.forget_listener(client, room);
         }
         self.state_bytes = self.state_bytes.saturating_sub(STATE_BYTES).saturating_sub(removed.name().len());
-        // Kept for its address only if it was lost: a client that left or was sent away has no claim. And an address that stands for many
-        // proves no claim.
-        let many = from.is_some_and(|from| self.sources.is_exempt(from));
-        let quarantine = match cause {
-            LeftBecause::Connection if !many => self.settings.quarantine,
-            _ => core::time::Duration::ZERO,
+        // Kept for its address only if it was lost: a client that left or was sent away has no claim.
+        let until = match cause {
+            LeftBecause::Connection => {
+                self.sources.exempt.name_kept_until(now, from, self.settings.quarantine)
+            }
+            _ => now,
         };
-        let until = now.saturating_add(quarantine);
         self.clients.keep(now, removed.name(), from, until);
         self.tell_all(&packet);
         Some(ServerEvent::Left { peer, client, name: removed.into_name(), cause })

@@ -6,7 +6,7 @@ use alloc::{
     vec::Vec,
 };
 use core::{net::IpAddr, num::NonZeroU32, time::Duration};
-use voxwire_core::{Bucket, EqualPart, EqualParts, Instant, PartClock, Rate, source};
+use voxwire_core::{Bucket, EqualPart, EqualParts, Exempt, Instant, PartClock, Rate, source};
 
 /// How long a source is remembered that has no connection any more. Its buckets are full again by then.
 const REMEMBERED: Duration = Duration::from_secs(60);
@@ -122,8 +122,7 @@ pub(super) struct Sources {
     /// Those without a connection, until when they are remembered.
     gone: VecDeque<(Instant, usize)>,
     max_gone: usize,
-    /// Addresses that stand for many people, beside loopback.
-    exempt: Vec<IpAddr>,
+    pub(super) exempt: Exempt,
 }
 
 #[derive(Debug)]
@@ -176,26 +175,14 @@ impl Sources {
             free: Vec::new(),
             gone: VecDeque::new(),
             max_gone,
-            exempt: Vec::new(),
+            exempt: Exempt::new(),
         }
-    }
-
-    /// Does not limit what comes from `addresses`.
-    pub(super) fn exempt(&mut self, addresses: &[IpAddr]) {
-        self.exempt.extend(addresses.iter().map(IpAddr::to_canonical));
-    }
-
-    /// Whether an address stands for many people.
-    pub(super) fn is_exempt(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        address.is_loopback() || self.exempt.contains(&address)
     }
 
     /// A connection arrives. Returns its share of each rate.
     pub(super) fn open(&mut self, now: Instant, from: Option<IpAddr>) -> (SourceAt, EqualPart) {
         self.forget(now);
-        let from = from.map(|from| from.to_canonical()).filter(|from| !self.is_exempt(*from));
-        let Some(address) = from.map(source) else { return Default::default() };
+        let Some(address) = self.exempt.limited(from).map(source) else { return Default::default() };
         let index = self.by_address.get(&address).copied().unwrap_or_else(|| self.add(address));
         let Some(slot) = self.slots.get_mut(index) else { return Default::default() };
         // A share fills up with time: connecting again brings none.

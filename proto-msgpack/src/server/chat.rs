@@ -72,7 +72,7 @@ impl Server {
         let rate = self.settings.messages;
         let cost = copies.map_or_else(|| len.max(MIN_KEPT_COST), |copies| len.saturating_mul(copies));
         // An exempt address is asked for before it becomes its network: `::1` is loopback, its /64 is not.
-        let address = self.creations.limited(self.ip(peer)).map(source);
+        let address = self.creations.limited(self.peers.ip(peer)).map(source);
         let sender = self.users.key(username.0);
         // No user pays for what is not sent: the recipient, whom others write to as well, is asked last.
         if !self.users.could_send(now, rate, username.0, cost) {

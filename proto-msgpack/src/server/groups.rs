@@ -214,7 +214,7 @@ impl Server {
             self.respond(peer, Action::CreateGroup, Code::REQUEST_INVALID);
             return Ok(Some(ServerEvent::InvalidName { peer, error }));
         }
-        let from = self.ip(peer);
+        let from = self.peers.ip(peer);
         let all = self.groups.len().saturating_add(self.groups.creating.len());
         let made = self.groups.made.get(&*owner).copied().unwrap_or(0);
         if all >= self.settings.max_groups

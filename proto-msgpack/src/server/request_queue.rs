@@ -99,7 +99,7 @@ impl Peer {
 impl Server {
     /// The address that pays for what `peer` has waiting; none where it stands for many people.
     fn payer(&self, peer: PeerId) -> Option<IpAddr> {
-        self.creations.limited(self.ip(peer))
+        self.creations.limited(self.peers.ip(peer))
     }
 
     /// Has a request of `peer` wait for its turn.

@@ -17,7 +17,7 @@ impl Server {
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
         let CallRequest { contact, port, .. } = request;
         let Some(caller) = self.client(peer) else { return Err(Violation::UnknownPeer) };
-        let source = self.ip(peer);
+        let source = self.peers.ip(peer);
         if caller.name.is_none() && !self.settings.unnamed_take_part {
             self.send_error(peer, reason::LOG_IN_FIRST);
             return Err(Violation::Unexpected { state: "not logged in", message: "CallRequest" });

@@ -14,7 +14,7 @@ impl Server {
         name: Text<'a>,
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
         let Some(client) = self.client(peer) else { return Err(Violation::UnknownPeer) };
-        let (source, named, pending) = (self.ip(peer), client.name.is_some(), client.pending);
+        let (source, named, pending) = (self.peers.ip(peer), client.name.is_some(), client.pending);
         if pending {
             return Err(Violation::Unexpected { state: "logging in", message: "Login" });
         }
@@ -100,7 +100,7 @@ impl Server {
         if !client.pending {
             return Err(Refusal::Unexpected { state: "not logging in", command: "admit a log-in" });
         }
-        let source = self.ip(peer);
+        let source = self.peers.ip(peer);
         let bytes = name.as_bytes();
         self.check_name(bytes)?;
         let held = self.names.find(bytes).is_some_and(|_| !proven && !self.may_displace(peer, bytes));
@@ -152,11 +152,9 @@ impl Server {
 
     /// Whether `peer` may take `name` from its holder.
     fn may_displace(&self, peer: PeerId, name: &[u8]) -> bool {
-        let address = |peer| self.peers.address(peer).map(|from| from.ip());
-        let holder = self.names.find(name);
-        self.settings.same_address_displaces
-            && holder != Some(peer)
-            && address(peer)
-                .is_some_and(|ip| !self.attempts.is_exempt(ip) && holder.and_then(address) == Some(ip))
+        let holder = self.names.find(name).filter(|holder| *holder != peer);
+        let is_same =
+            |holder| self.attempts.exempt_addresses().is_one_user(self.peers.ip(peer), self.peers.ip(holder));
+        self.settings.same_address_displaces && holder.is_some_and(is_same)
     }
 }

@@ -158,7 +158,7 @@ impl Server {
         if port != 0 && port < self.settings.lowest_port {
             return Err((Unreachable::Address, reason::PORT));
         }
-        let address = self.peers.address(caller).map(|from| from.ip());
+        let address = self.peers.ip(caller);
         let payer = address.map(source);
         let from = |relay: &Relay| relay.address(Role::Caller).map(source);
         let (mut pending, mut carried, mut all) = (0_usize, 0_usize, self.relays.lingering.len());
@@ -172,7 +172,7 @@ impl Server {
             pending = pending.saturating_add(usize::from(theirs));
             carried = carried.saturating_add(usize::from(from(relay) == payer));
         }
-        let exempt = address.is_none_or(|address| self.attempts.is_exempt(address));
+        let exempt = self.attempts.limited(address).is_none();
         let full = all >= self.settings.max_relays
             || pending >= MAX_PENDING_CALLS
             || (!exempt && carried >= self.settings.max_source_relays);
@@ -197,7 +197,7 @@ impl Server {
         let id = self.relays.next;
         // 31 bits: the ports' names take one more.
         self.relays.next = id.wrapping_add(1) & (u32::MAX >> 1);
-        let address = |peer| self.peers.address(peer).map(|from| from.ip());
+        let address = |peer| self.peers.ip(peer);
         let name = |peer| self.name(peer).map(Box::<[u8]>::from).unwrap_or_default();
         let relay = Relay {
             parties: [caller, callee],

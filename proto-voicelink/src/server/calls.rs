@@ -197,7 +197,7 @@ impl Server {
             self.send_drop(caller, reason::TOO_MANY_ATTEMPTS);
             return Err(Violation::TooMany(Resource::Attempts));
         }
-        let source = self.peers.address(caller).map(|from| from.ip());
+        let source = self.peers.ip(caller);
         let payer = self.attempts.payer(caller, source);
         if callee == Err(Unreachable::NotFound) && self.settings.echo && user_name == ECHO.as_bytes() {
             return Ok(Some(self.echo(now, caller, payer, parameters)));

@@ -194,21 +194,20 @@ impl Server {
 
     /// Whether `peer` may have `name`: no client holds it, or the holder has to give way.
     fn may_take(&mut self, now: Instant, peer: PeerId, name: &str, proven: bool) -> bool {
-        let address = self.peers.address(peer).map(|from| from.ip());
+        let address = self.peers.ip(peer);
         match self.names.find(name.as_bytes()) {
             _ if proven => true,
             Some(holder) if holder == peer => true,
             Some(holder) => {
                 self.settings.same_address_displaces
-                    && self.same_address(peer, holder)
-                    && !address.is_some_and(|address| self.attempts.is_exempt(address))
+                    && self.attempts.exempt_addresses().is_one_user(address, self.peers.ip(holder))
             }
             None => !self.names.is_kept(now, name.as_bytes(), address),
         }
     }
 
     fn same_address(&self, one: PeerId, other: PeerId) -> bool {
-        let ip = |peer| self.peers.address(peer).map(|from| from.ip());
+        let ip = |peer| self.peers.ip(peer);
         ip(one).is_some() && ip(one) == ip(other)
     }
 }

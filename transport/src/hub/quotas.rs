@@ -10,7 +10,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
-use voxwire_core::{Instant, source};
+use voxwire_core::{Exempt, Instant, source};
 
 /// A connection that was accepted less than this long ago is evicted only if no other can be.
 pub(super) const ENTERING: Duration = Duration::from_secs(1);
@@ -19,7 +19,7 @@ pub(super) const ENTERING: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Quotas {
     /// Addresses that stand for many people ([`HubSettings::exempt`]).
-    exempt: &'static [IpAddr],
+    exempt: Exempt,
     max_per_source: usize,
     max_connections: AtomicUsize,
     /// Connections that have a permit.
@@ -70,8 +70,10 @@ pub(super) struct Entrance {
 
 impl Quotas {
     pub(super) fn new(settings: &HubSettings) -> Arc<Self> {
+        let mut exempt = Exempt::new();
+        exempt.add(settings.exempt);
         Arc::new(Self {
-            exempt: settings.exempt,
+            exempt,
             max_per_source: settings.max_per_address,
             max_connections: AtomicUsize::new(settings.max_connections),
             live: AtomicUsize::new(0),
@@ -122,10 +124,7 @@ impl Quotas {
     /// The source that pays for what is limited by address: an IPv4 address, or the /64 of an IPv6 one. `None` for loopback and for an exempt
     /// address ([`HubSettings::exempt`]). Exempt is a single address: others in its /64 pay.
     pub(super) fn payer(&self, address: IpAddr) -> Option<IpAddr> {
-        let address = address.to_canonical();
-        let exempt =
-            address.is_loopback() || self.exempt.iter().any(|exempt| exempt.to_canonical() == address);
-        (!exempt).then(|| source(address))
+        self.exempt.limited(Some(address)).map(source)
     }
 
     /// A permit for one more connection from `address`; `None` over a cap, which is counted and logged.

@@ -53,7 +53,7 @@ impl Server {
 
     /// One more registration from `peer`'s address.
     fn count_registration(&mut self, now: Instant, peer: PeerId) -> Result<(), Code> {
-        match self.ip(peer) {
+        match self.peers.ip(peer) {
             Some(from) if !self.registrations.allow_n(now, from, REGISTRATION) => {
                 self.stats.refused = self.stats.refused.saturating_add(1);
                 Err(Code::REQUEST_OVER_LIMIT)
@@ -146,7 +146,7 @@ impl Server {
         let Some(state) = self.peers.get_mut(peer) else { return };
         state.login = Some(login);
         self.peers.keep(peer);
-        if let Some(from) = self.ip(peer) {
+        if let Some(from) = self.peers.ip(peer) {
             self.lost_logins.depart(peer, from);
         }
         self.limit(peer, self.settings.limits.max_frame);
@@ -213,7 +213,7 @@ impl Server {
     ) -> Result<(), Code> {
         let shown = (self.digest)(token.0);
         let state = self.peers.get(peer).ok_or(Code::USER_NOT_CONNECTED)?;
-        let (from, arrived) = (self.ip(peer), state.delivered.shown(state.stale));
+        let (from, arrived) = (self.peers.ip(peer), state.delivered.shown(state.stale));
         if let Some(login) = &state.login {
             if *login.username == *self.users.key(username.0) && is_same(&login.token, &shown) {
                 if arrived > 0 {
@@ -295,7 +295,7 @@ impl Server {
         let before = self
             .users
             .of(username.0)
-            .find(|before| self.ip(*before) == from && self.peers.get(*before).is_some_and(has_token));
+            .find(|before| self.peers.ip(*before) == from && self.peers.get(*before).is_some_and(has_token));
         if let Some(before) = before {
             let event = self.forget(now, before, true);
             self.later.extend(event);
