@@ -108,6 +108,16 @@ enum Entry {
 
 const _: () = assert!(size_of::<Entry>() <= 32);
 
+/// Answers that one frame causes at most, to its sender and to the other side of a call.
+const ANSWERS: usize = 4;
+/// The longest of them: a head, and a name or a reason of 255 bytes.
+const ANSWER_LEN: usize = 300;
+const ANSWER_BYTES: usize = ANSWERS * ANSWER_LEN;
+/// Instructions to the driver that one frame causes at most: a limit, a budget and a pause, for instance.
+const INSTRUCTIONS: usize = 3;
+/// The frame itself, its answers, and the instructions.
+const RELAY_OUTPUTS: usize = 1 + ANSWERS + INSTRUCTIONS;
+
 /// What an output counts for, beside the bytes of its frame.
 const OUTPUT: usize = size_of::<Entry>();
 
@@ -139,6 +149,16 @@ impl Outbox {
         let needed = bytes.saturating_add(outputs.saturating_mul(OUTPUT));
         let available = self.available();
         if needed > available { Err(Full { needed, available }) } else { Ok(()) }
+    }
+
+    /// Checks that all fits now that one frame can cause which is handed on to one peer: its `len` bytes, four answers of 300
+    /// bytes, and three instructions to the driver.
+    ///
+    /// # Errors
+    /// [`Full`], with both figures.
+    #[inline]
+    pub fn check_relay(&self, len: usize) -> Result<(), Full> {
+        self.check_capacity(len.saturating_add(ANSWER_BYTES), RELAY_OUTPUTS)
     }
 
     /// Bytes that are left of the limit.

@@ -20,6 +20,11 @@ pub const TEXT_HEAD_LEN: usize = 12;
 /// A relay packet up to its destinations.
 pub const RELAY_HEAD_LEN: usize = 8;
 
+/// A DeltaClientState up to its room's name.
+pub(crate) const DELTA_HEAD_LEN: usize = size_of::<DeltaHead>() + STRING_HEAD_LEN;
+/// The length of a string, before its bytes.
+const STRING_HEAD_LEN: usize = 2;
+
 /// Largest packet, in bytes: the size of every buffer of the original, on clients and servers.
 pub const MAX_PACKET: usize = 1024;
 /// Longest text of TextData, in bytes: a text goes by way of the server, in a relay packet of at most [`MAX_PACKET`] bytes with at least one
@@ -27,6 +32,8 @@ pub const MAX_PACKET: usize = 1024;
 pub const MAX_TEXT: usize = MAX_PACKET - (RELAY_HEAD_LEN + 2 + 2) - (TEXT_HEAD_LEN + 2);
 /// Most destinations of one relay packet.
 pub const MAX_DESTINATIONS: usize = 255;
+/// What a relay packet adds to its payload at most: its head, the destinations, and the payload's length.
+pub(crate) const MAX_RELAY_HEAD: usize = RELAY_HEAD_LEN + 2 * MAX_DESTINATIONS + 2;
 /// Longest name of a client or a room, in bytes.
 pub const MAX_NAME: usize = 255;
 /// The destination that is no client: later clients send voice there that only the server should see.

@@ -445,13 +445,12 @@ impl Server {
         }
     }
 
-    /// Checks that the outbox has room for a frame of `len` bytes that is handed on, a response and a few instructions to the driver.
-    /// Into an empty one they go beyond the limit.
+    /// Checks that the outbox has room for what a frame of `len` bytes causes. Into an empty one it goes beyond the limit.
     fn check_capacity(&self, len: usize) -> Result<(), Full> {
         if self.outbox.is_empty() {
             return Ok(());
         }
-        self.outbox.check_capacity(len.saturating_add(1200), 8)
+        self.outbox.check_relay(len)
     }
 
     fn frame<'a>(

@@ -368,7 +368,7 @@ impl Session for Server {
                         Some(Client { name: None, .. }) => self.roster,
                         _ => 0,
                     };
-                    self.outbox.check_capacity(bytes.len().saturating_add(answer).saturating_add(1200), 8)?;
+                    self.outbox.check_relay(bytes.len().saturating_add(answer))?;
                 }
                 self.frame(now, peer, bytes)
             }

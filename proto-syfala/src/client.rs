@@ -2,6 +2,7 @@ mod io;
 
 use crate::stream::Sending;
 use crate::timing::{self, Moments, Timer, Timers, Timing};
+use crate::wire::{ANSWER_LEN, ANSWER_OUTPUTS};
 use crate::{
     Cause, ClientCommand, ClientEvent, ClientMessage, Format, Formats, Framing, IoState, Network, Refusal,
     Resource, ServerMessage, Violation, Wire, network,
@@ -366,8 +367,7 @@ impl Session for Client {
     ) -> Result<Option<ClientEvent<'a>>, Violation> {
         match input {
             Input::Frame { peer, bytes, .. } => {
-                // A message is answered with a byte at most.
-                self.outbox.check_capacity(64, 4)?;
+                self.outbox.check_capacity(ANSWER_LEN, ANSWER_OUTPUTS)?;
                 let message = ServerMessage::decode(bytes, &self.wire)?;
                 self.receive(now, peer, message)
             }

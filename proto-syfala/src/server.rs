@@ -5,6 +5,7 @@ mod settings;
 
 use crate::stream::Sending;
 use crate::timing::{self, Moments, Timer, Timers, Timing};
+use crate::wire::{ANSWER_LEN, ANSWER_OUTPUTS};
 use crate::{
     Cause, ClientMessage, Format, Formats, Framing, IoState, Network, Refusal, Resource, ServerCommand,
     ServerEvent, ServerMessage, Violation, Wire, network,
@@ -400,7 +401,7 @@ impl Session for Server {
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
         match input {
             Input::Frame { peer, bytes, .. } => {
-                self.outbox.check_capacity(64, 4)?;
+                self.outbox.check_capacity(ANSWER_LEN, ANSWER_OUTPUTS)?;
                 let message = ClientMessage::decode(bytes, &self.wire)?;
                 if matches!(message, ClientMessage::Discovery) && says_more(bytes) {
                     return Err(Violation::NotAClient);

@@ -18,6 +18,11 @@ pub const MAX_PAYLOAD: usize = 1400;
 /// Most streams each way that ours offer or take. A Connect with as many formats of the greatest length fits a datagram.
 pub const MAX_STREAMS: usize = 64;
 
+/// What has to fit the outbox before a message is handled: the answer, which is one byte, with room to spare, and its outputs.
+pub(crate) const ANSWER_LEN: usize = 64;
+/// The answer itself, and up to three instructions to the driver.
+pub(crate) const ANSWER_OUTPUTS: usize = 4;
+
 /// What a server and a client start from.
 pub const LIMITS: Limits = Limits { max_frame: MAX_DATAGRAM, max_items: MAX_STREAMS, ..Limits::DEFAULT };
 

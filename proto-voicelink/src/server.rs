@@ -457,8 +457,7 @@ impl Session for Server {
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
         match input {
             Input::Frame { peer, bytes, .. } => {
-                // Beside the packet itself at most four small ones and a few instructions to the driver.
-                self.outbox.check_capacity(bytes.len().saturating_add(1200), 8)?;
+                self.outbox.check_relay(bytes.len())?;
                 self.frame(now, peer, bytes)
             }
             Input::Opened { peer, from, .. } => self.open(now, peer, from).map(Some),

@@ -2,6 +2,7 @@
 
 use super::Client;
 use crate::text::check_any;
+use crate::wire::MAX_RELAY_HEAD;
 use crate::{
     Channel, ClientId, MAX_DESTINATIONS, Options, Packet, Recipient, Refusal, Resource, SERVER_ONLY,
     SERVER_ONLY_ROOM, ServerRelay, Speech, Target, VoiceData, room_id,
@@ -153,7 +154,7 @@ impl Client {
         let at_a_time = at_a_time(wire.limits.max_frame, len)?;
         let relays = voice.relayed.len().div_ceil(at_a_time);
         outbox.check_capacity(
-            len.saturating_add(600).saturating_mul(relays.saturating_add(1)),
+            len.saturating_add(MAX_RELAY_HEAD).saturating_mul(relays.saturating_add(1)),
             voice.direct.len().saturating_add(relays),
         )?;
         voice.packet.clear();
@@ -225,7 +226,7 @@ impl Client {
         let len = packet.encoded_len(wire)?;
         let at_a_time = at_a_time(wire.limits.max_frame, len)?;
         let relays = voice.relayed.len().div_ceil(at_a_time);
-        outbox.check_capacity(len.saturating_add(600).saturating_mul(relays), relays)?;
+        outbox.check_capacity(len.saturating_add(MAX_RELAY_HEAD).saturating_mul(relays), relays)?;
         voice.packet.clear();
         packet.write_unchecked(wire, &mut voice.packet);
         for destinations in voice.relayed.chunks(at_a_time) {

@@ -1,6 +1,7 @@
 //! Joining and leaving: the handshake, names, and what a newcomer is told.
 
 use super::{Kind, Pending, Server};
+use crate::wire::MAX_PACKET;
 use crate::{
     ClientId, ClientInfo, ClientState, CodecSettings, DeltaClientState, HandshakeRequest, HandshakeResponse,
     LeftBecause, Packet, Refusal, Resource, RoomListeners, ServerEvent, Text, Violation,
@@ -83,8 +84,8 @@ impl Server {
     fn room_for_a_join(&self) -> Result<(), voxwire_core::Full> {
         let clients = self.clients.len().saturating_add(1);
         // Two clients may have to go, and be told to all; then every client is described to one.
-        let outputs = clients.saturating_mul(3).saturating_add(self.listeners).saturating_add(64);
-        self.outbox.check_capacity(self.state_bytes.saturating_add(2048), outputs)
+        let outputs = clients.saturating_mul(3).saturating_add(self.listeners).saturating_add(JOIN_INSTRUCTIONS);
+        self.outbox.check_capacity(self.state_bytes.saturating_add(JOIN_BYTES), outputs)
     }
 
     /// Whether `peer` may have `name`: it is neither held nor kept, or the holder has to give way.
@@ -246,6 +247,12 @@ impl Server {
         Some(ServerEvent::Left { peer, client, name: removed.into_name(), cause })
     }
 }
+
+/// What a join takes beside the states of the others: a packet with the newcomer, and those by which two clients go.
+const JOIN_BYTES: usize = 2 * MAX_PACKET;
+
+/// Instructions to the driver that a join causes at most.
+const JOIN_INSTRUCTIONS: usize = 64;
 
 /// Bytes of an answer that cost as much as a change of state does.
 const ANSWER_BYTES: usize = 16 * 1024;

@@ -1,6 +1,7 @@
 //! Who listens to what: states, deltas, and the rooms that a client may not be in.
 
 use super::{Policy, Server};
+use crate::wire::{DELTA_HEAD_LEN, MAX_NAME};
 use crate::{
     ClientId, ClientInfo, ClientState, DeltaClientState, Packet, Refusal, RoomId, RoomRefused, ServerEvent,
     Text, Violation, room_id,
@@ -22,8 +23,8 @@ impl Server {
         self.charge_bytes(now, peer, raw.len());
         self.check_sender(now, peer, state.client.id, client)?;
         let names = self.check_state(client, &state)?;
-        // Besides the state itself each room may be refused, by its name.
-        let bytes = names.len().saturating_mul(45).saturating_add(raw.len());
+        // Besides the state itself each room may be refused, by a packet with its name. A room that is refused is not in the state.
+        let bytes = names.len().saturating_mul(DELTA_HEAD_LEN).saturating_add(raw.len());
         self.outbox.check_capacity(bytes, self.clients.len().saturating_add(names.len()))?;
         // Checked as if the client had left all rooms: it is about to.
         let before = self.clients.rooms(client).to_vec();
@@ -199,7 +200,7 @@ impl Server {
         let added = self.rooms.join(client, name);
         if added {
             self.listeners = self.listeners.saturating_add(1);
-            self.state_bytes = self.state_bytes.saturating_add(name.len()).saturating_add(12);
+            self.state_bytes = self.state_bytes.saturating_add(name.len()).saturating_add(DELTA_HEAD_LEN);
             self.listening_changed(client, room_id(name));
         }
         added
@@ -210,7 +211,7 @@ impl Server {
         let removed = self.rooms.leave(client, room);
         if removed {
             self.listeners = self.listeners.saturating_sub(1);
-            self.state_bytes = self.state_bytes.saturating_sub(len).saturating_sub(12);
+            self.state_bytes = self.state_bytes.saturating_sub(len).saturating_sub(DELTA_HEAD_LEN);
             self.listening_changed(client, room);
         }
         removed
@@ -251,7 +252,9 @@ impl Server {
         if enters && rooms.len().saturating_sub(usize::from(leaves)) >= self.settings.max_rooms {
             return Err(RoomRefused::Quota.into());
         }
-        self.outbox.check_capacity(1024, self.clients.len().saturating_mul(2).saturating_add(4))?;
+        // Each of two packets goes to every client, and has the driver told whether clients may still reach this one directly.
+        let outputs = self.clients.len().saturating_add(1).saturating_mul(2);
+        self.outbox.check_capacity(2 * (DELTA_HEAD_LEN + MAX_NAME), outputs)?;
         for (room, joined) in [(from, false), (to, true)] {
             let Some(name) = room else { continue };
             if self.set_listening(client, name, joined) {
