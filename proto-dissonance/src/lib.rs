@@ -38,6 +38,7 @@ pub mod owned;
 mod room;
 mod rooms;
 mod server;
+mod state;
 mod text;
 pub mod voice;
 mod wire;

@@ -24,7 +24,6 @@ use core::{
     fmt,
     net::{IpAddr, SocketAddr},
 };
-pub(crate) use join::send_state_over_limit;
 use quota::{ControlQuotas, Kind, Quota, SourceAt, Sources};
 pub use settings::ServerSettings;
 use voxwire_core::{

@@ -29,6 +29,7 @@ extern crate alloc;
 #[cfg(any(feature = "arbitrary", test))]
 extern crate std;
 
+mod address;
 mod client;
 mod error;
 mod event;

@@ -8,7 +8,6 @@ mod settings;
 use crate::types::Text;
 use crate::{Framing, Packet, Refusal, ServerCommand, ServerEvent, Violation, Wire};
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
-pub(crate) use calls::is_unicast;
 use contacts::Changes;
 use core::net::{IpAddr, SocketAddr};
 use relay::{Leg, Relays};

@@ -1,7 +1,7 @@
 //! Starting the protocols, and ending them.
 
 use crate::certificate::Certificates;
-use crate::config::{Config, Wanted};
+use crate::config::Config;
 use crate::control::{self, Control, Moderator, Socket, SocketFile};
 use crate::figure::Figure;
 use crate::logging::LogViolations;
@@ -494,13 +494,4 @@ pub(crate) const fn most_connections(config: &Config) -> usize {
 /// How much of a drain's `deadline` clients have to take their goodbye: the rest is for the end of it, and for the disk.
 pub(crate) fn for_goodbyes(deadline: Duration) -> Duration {
     (deadline * 3 / 4).saturating_sub(Duration::from_millis(500))
-}
-
-impl Wanted {
-    pub(crate) const fn address(self) -> Option<SocketAddr> {
-        match self {
-            Self::No => None,
-            Self::IfFree(address) | Self::At(address) => Some(address),
-        }
-    }
 }

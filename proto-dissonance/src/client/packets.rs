@@ -1,7 +1,7 @@
 //! What the server, and other clients, send.
 
 use super::{Client, Local, speech};
-use crate::server::send_state_over_limit;
+use crate::state::send_state;
 use crate::{
     ClientEvent, ClientId, ClientInfo, ClientState, DeltaClientState, HandshakeResponse, Lost, Packet,
     Recipient, Resource, RoomId, SessionState, Text, TextData, Violation, VoiceData, room_id,
@@ -94,7 +94,7 @@ impl Client {
         let rooms: Vec<Text<'_>> = local.values().map(|room| Text::new(&room.name)).collect();
         let client = ClientInfo { name: Text::new(name), id, codec: settings.codec };
         // Bounded by the rooms that the application has joined.
-        let said = send_state_over_limit(*session, client, &rooms, wire, |packet| {
+        let said = send_state(*session, client, &rooms, wire, |packet| {
             if let Packet::DeltaClientState(delta) = packet {
                 pending.extend(delta.room.as_str().map(|room| (room_id(room), true)));
             }

@@ -1,13 +1,14 @@
 //! Joining and leaving: the handshake, names, and what a newcomer is told.
 
 use super::{Kind, Pending, Server};
+use crate::state::send_state;
 use crate::wire::MAX_PACKET;
 use crate::{
-    ClientId, ClientInfo, ClientState, CodecSettings, DeltaClientState, HandshakeRequest, HandshakeResponse,
-    LeftBecause, Packet, Refusal, Resource, RoomListeners, ServerEvent, Text, Violation,
+    ClientId, ClientInfo, CodecSettings, HandshakeRequest, HandshakeResponse, LeftBecause, Packet, Refusal,
+    Resource, RoomListeners, ServerEvent, Text, Violation,
 };
 use alloc::{borrow::Cow, boxed::Box, vec::Vec};
-use voxwire_core::{EncodeError, Instant, Lane, List, Message, PeerId, check_name};
+use voxwire_core::{EncodeError, Instant, Lane, List, PeerId, check_name};
 
 impl Server {
     /// Message type 4.
@@ -84,7 +85,8 @@ impl Server {
     fn room_for_a_join(&self) -> Result<(), voxwire_core::Full> {
         let clients = self.clients.len().saturating_add(1);
         // Two clients may have to go, and be told to all; then every client is described to one.
-        let outputs = clients.saturating_mul(3).saturating_add(self.listeners).saturating_add(JOIN_INSTRUCTIONS);
+        let outputs =
+            clients.saturating_mul(3).saturating_add(self.listeners).saturating_add(JOIN_INSTRUCTIONS);
         self.outbox.check_capacity(self.state_bytes.saturating_add(JOIN_BYTES), outputs)
     }
 
@@ -203,7 +205,7 @@ impl Server {
             .filter_map(|&room| rooms.get(room).map(|room| Text::new(&room.name)))
             .collect();
         let info = ClientInfo { name: Text::new(client.name()), id, codec: client.codec };
-        let _ = send_state_over_limit(*session, info, &names, wire, |packet| {
+        let _ = send_state(*session, info, &names, wire, |packet| {
             outbox.send_over_limit(peer, Lane::Reliable, packet, wire)
         });
     }
@@ -259,25 +261,3 @@ const ANSWER_BYTES: usize = 16 * 1024;
 
 /// What describing a client takes beside its names.
 const STATE_BYTES: usize = 32;
-
-/// Says a client's state through `say`: as much as fits one packet, then one packet for each further room.
-pub(crate) fn send_state_over_limit(
-    session: u32,
-    client: ClientInfo<'_>,
-    rooms: &[Text<'_>],
-    wire: &crate::Wire,
-    mut say: impl FnMut(&Packet<'_>) -> Result<(), EncodeError>,
-) -> Result<(), EncodeError> {
-    let state = |rooms| Packet::ClientState(ClientState { session, client, rooms: List::from(rooms) });
-    let fits =
-        |count: &usize| rooms.get(..*count).is_some_and(|rooms| state(rooms).encoded_len(wire).is_ok());
-    let count =
-        if fits(&rooms.len()) { rooms.len() } else { (0..rooms.len()).take_while(fits).last().unwrap_or(0) };
-    let (first, rest) = rooms.split_at_checked(count).unwrap_or((&[], rooms));
-    say(&state(first))?;
-    for &room in rest {
-        let delta = DeltaClientState { session, joined: true, client: client.id, room };
-        say(&Packet::DeltaClientState(delta))?;
-    }
-    Ok(())
-}

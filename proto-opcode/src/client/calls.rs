@@ -1,7 +1,7 @@
 //! The life of a call: asked for, answered, connected, up, over.
 
 use super::Client;
-use crate::server::is_unicast;
+use crate::address::is_unicast;
 use crate::types::Text;
 use crate::wire::OWN_CALL;
 use crate::{CallId, CallRequest, Cause, ClientEvent, Packet, Refusal, Resource, Role, Violation};

@@ -1,6 +1,7 @@
 //! Handing calls and refusals on.
 
 use super::{Client, Server, ServerSettings, reason};
+use crate::address::is_unicast;
 use crate::types::Text;
 use crate::{CallRequest, MAX_CALLED, Packet, Resource, ServerEvent, Unreachable, Violation};
 use alloc::boxed::Box;
@@ -124,10 +125,4 @@ impl Server {
         }
         self.names.find(name)
     }
-}
-
-/// Whether a client can listen there.
-pub(crate) fn is_unicast(ip: IpAddr) -> bool {
-    let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
-    !ip.is_unspecified() && !ip.is_multicast() && !broadcast
 }

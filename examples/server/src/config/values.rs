@@ -87,6 +87,15 @@ pub enum Wanted {
     At(SocketAddr),
 }
 
+impl Wanted {
+    pub(crate) const fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::No => None,
+            Self::IfFree(address) | Self::At(address) => Some(address),
+        }
+    }
+}
+
 impl From<Http> for Wanted {
     fn from(http: Http) -> Self {
         match http {
