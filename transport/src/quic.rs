@@ -474,12 +474,12 @@ pub(crate) struct Datagrams {
 }
 
 impl Datagrams {
-    /// Sends a frame. False if it is too long for a datagram, or if the other side takes no datagrams. Where datagrams wait, the oldest is dropped
-    /// for it. While all queues together hold too much, the frame itself may be dropped.
-    pub(crate) fn send(&self, frame: &[u8]) -> bool {
+    /// Sends a frame. Where datagrams wait, the oldest is dropped for it. While all queues together hold too much, the frame itself may be
+    /// dropped. Returns how many frames were; `None` if the frame is too long for a datagram, or the other side takes no datagrams.
+    pub(crate) fn send(&self, frame: &[u8]) -> Option<u64> {
         if self.held.is_over_total() {
             self.held.dropped.fetch_add(1, Relaxed);
-            return true;
+            return Some(self.take_dropped());
         }
         // The connection is asked only where its buffer may be full.
         let full = self.held.datagrams.load(Relaxed) > SEND_DATAGRAMS / 2
@@ -488,7 +488,7 @@ impl Datagrams {
         if sent && full {
             self.held.dropped.fetch_add(1, Relaxed);
         }
-        sent
+        sent.then(|| self.take_dropped())
     }
 
     /// The client has sent its hello. It may have up to `most` unread bytes under way now, if there is room for so many.
@@ -546,7 +546,7 @@ impl Datagrams {
     }
 
     /// How many frames have been dropped since the last call.
-    pub(crate) fn take_dropped(&self) -> u64 {
+    fn take_dropped(&self) -> u64 {
         self.held.dropped.swap(0, Relaxed)
     }
 }

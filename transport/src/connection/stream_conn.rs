@@ -141,8 +141,8 @@ impl<F: Framing> StreamConn<F> {
         }
         #[cfg(feature = "quic")]
         if let (Lane::Droppable, Some(quic)) = (lane, &self.quic) {
-            if quic.datagrams.send(frame) {
-                self.queue.dropped = self.queue.dropped.saturating_add(quic.datagrams.take_dropped());
+            if let Some(dropped) = quic.datagrams.send(frame) {
+                self.queue.dropped = self.queue.dropped.saturating_add(dropped);
                 return;
             }
         }

@@ -86,8 +86,7 @@ impl<F: Framing> Conn<F> {
     /// Sends a frame in a QUIC datagram. Returns how many frames were dropped; `None` if the frame cannot go in a datagram.
     #[cfg(feature = "quic")]
     pub(super) fn send_datagram(&self, frame: &[u8]) -> Option<u64> {
-        let quic = self.quic.as_ref()?;
-        quic.send(frame).then(|| quic.take_dropped())
+        self.quic.as_ref()?.send(frame)
     }
 
     /// Bytes that QUIC holds because they have not arrived.
