@@ -19,7 +19,8 @@ pub struct HubSettings {
     /// The session has limits by address of its own: behind a proxy or a NAT, give `Server::exempt` of the protocol the same addresses.
     /// A list that is read at the start of a program lives as long with `Vec::leak`. None by default.
     pub exempt: &'static [IpAddr],
-    /// How long each of these may take: a TLS or QUIC handshake, the hello of TCP + UDP, the handshake of a framing (ZMTP). 10 s by default.
+    /// How long each of these may take: a TLS or QUIC handshake, the hello of TCP + UDP, the handshake of a framing (ZMTP), and connecting
+    /// where the session asks for it ([`Output::Dial`](voxwire_core::Output::Dial)). 10 s by default.
     pub handshake_timeout: Duration,
     /// How far a frame may fall behind `min_bytes_per_second`, at any time from its first byte to its last. 10 s by default.
     pub frame_timeout: Duration,

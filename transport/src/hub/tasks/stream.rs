@@ -57,7 +57,7 @@ where
         buffer: None,
         reservation,
         partial: None,
-        shaking: None,
+        handshaking_since: None,
         silent_at: None,
         ingress: Bucket::default(),
         phase: Phase::Open,
@@ -187,7 +187,7 @@ impl<S: Session> StreamDriver<S> {
         let patience = self.shared.common.settings.partial_wait;
         let late = if waits.is_some_and(|since| since.saturating_add(patience) <= now) {
             "waiting for memory"
-        } else if !self.halted && is_over(self.hello_deadline()) {
+        } else if !self.halted && is_over(self.handshake_deadline()) {
             "the handshake"
         } else if !self.halted && waits.is_none() && is_over(self.frame_deadline()) {
             // The time in which a frame waits for memory does not count against the peer.

@@ -56,7 +56,7 @@ pub(super) struct StreamDriver<S: Session> {
     /// Since when a frame is incomplete, and how many of its bytes have come in.
     pub(super) partial: Option<(Instant, usize)>,
     /// Since when the framing's handshake goes on.
-    pub(super) shaking: Option<Instant>,
+    pub(super) handshaking_since: Option<Instant>,
     /// The end of the longest silence that the peer has announced ([`Framing::silence`](voxwire_core::Framing::silence)).
     pub(super) silent_at: Option<Instant>,
     pub(super) ingress: Bucket,
@@ -105,8 +105,8 @@ impl<S: Session> StreamDriver<S> {
         }
     }
 
-    pub(super) fn hello_deadline(&self) -> Option<Instant> {
-        Some(self.shaking?.saturating_add(self.shared.common.settings.handshake_timeout))
+    pub(super) fn handshake_deadline(&self) -> Option<Instant> {
+        Some(self.handshaking_since?.saturating_add(self.shared.common.settings.handshake_timeout))
     }
 
     /// The deadline of a partial frame or TLS record: `frame_timeout`, and the time that the bytes so far take at `min_bytes_per_second`.
@@ -128,7 +128,7 @@ impl<S: Session> StreamDriver<S> {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let deadlines = [self.frame_deadline(), self.hello_deadline(), self.silent_at];
+        let deadlines = [self.frame_deadline(), self.handshake_deadline(), self.silent_at];
         deadlines.into_iter().flatten().min()
     }
 }

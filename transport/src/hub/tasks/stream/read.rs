@@ -235,7 +235,8 @@ impl<S: Session> StreamDriver<S> {
             if state.closing.is_some() {
                 return Ok(None);
             }
-            self.shaking = self.shaking.or(Some(now)).filter(|_| !state.framing.is_ready());
+            self.handshaking_since =
+                self.handshaking_since.or(Some(now)).filter(|_| !state.framing.is_ready());
             let silence = state.framing.silence();
             self.silent_at = silence
                 .filter(|_| !matches!(status, ReadStatus::Waiting))
