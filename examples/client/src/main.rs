@@ -1,6 +1,7 @@
 //! The program `voxwire-client`: every action of every protocol, with real audio, and the demonstration.
 #![forbid(unsafe_code)]
 
+mod call_timers;
 mod check;
 mod demo;
 mod device;

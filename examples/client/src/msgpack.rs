@@ -3,6 +3,7 @@
 mod call_client;
 mod chat;
 mod demo;
+mod live_call;
 mod mixer;
 mod password;
 

@@ -234,13 +234,7 @@ impl Report {
             return sink.progress(lasted, sent, heard);
         }
         let seconds = lasted.as_secs();
-        let bar = |peak: f64| {
-            // 48 dB below full scale is an empty bar.
-            let level = (20.0 * peak.max(1e-9).log10() / 48.0 + 1.0).clamp(0.0, 1.0);
-            let filled = (level * 16.0).round() as usize;
-            format!("{}{}", "#".repeat(filled), "-".repeat(16 - filled))
-        };
-        let (sent, heard) = (bar(sent), bar(heard));
+        let (sent, heard) = (bar(sent, 16), bar(heard, 16));
         let played = self.shown_played();
         self.meter.set_message(format!(
             "{:02}:{:02}  out [{sent}]  in [{heard}]{played}",
@@ -299,6 +293,13 @@ impl Report {
             self.meter.finish_and_clear();
         }
     }
+}
+
+/// How loud a sample is, as a bar of so many characters: it is empty at 48 dB below full scale.
+pub(crate) fn bar(peak: f64, width: usize) -> String {
+    let level = (20.0 * peak.max(1e-9).log10() / 48.0 + 1.0).clamp(0.0, 1.0);
+    let filled = (level * width as f64).round() as usize;
+    format!("{}{}", "#".repeat(filled), "-".repeat(width.saturating_sub(filled)))
 }
 
 /// What a peer wrote, as it is: for programs.

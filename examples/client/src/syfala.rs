@@ -5,6 +5,7 @@ mod driver;
 mod figures;
 mod stream;
 
+use crate::call_timers::until;
 use crate::check::{PATIENCE, Probe, ROUNDS, Row, State, not_of, state_of};
 use crate::device::Devices;
 use crate::error::{Error, failed};
@@ -371,7 +372,7 @@ async fn serve(flags: ServeFlags, report: &Report) -> Result<(), Error> {
         tokio::select! {
             Some(event) = events.recv() => report_event(event, report),
             () = signals.recv() => break,
-            () = async { sleep_until(end.unwrap_or_else(Instant::now)).await }, if end.is_some() => break,
+            () = until(end) => break,
         }
     }
     signals.end();

@@ -6,6 +6,7 @@ mod speech;
 mod summary;
 
 use super::voices::{Frame, Voices};
+use crate::call_timers::sound_ticks;
 use crate::error::{Error, failed};
 use crate::link::advice::on_blocked_udp;
 use crate::link::{Link, close};
@@ -22,7 +23,7 @@ use speech::{Said, Speaking};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 pub(crate) use summary::{Heard, Summary};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, timeout};
 use voxwire_audio::{OPUS_RATE, SampleFormat};
 use voxwire_core::Session;
 use voxwire_dissonance::{
@@ -130,9 +131,7 @@ impl VoiceClient {
 
     async fn converse(&mut self) -> Result<Over, Error> {
         self.report.live();
-        let mut ticks: Interval = interval(TICK);
-        // After a hitch the sound goes on where it is due.
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let mut ticks = sound_ticks(TICK);
         loop {
             tokio::select! {
                 turn = self.connection.next() => {
@@ -168,8 +167,7 @@ impl VoiceClient {
         if self.loudspeaker.is_none() {
             return Ok(());
         }
-        let mut ticks: Interval = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let mut ticks = sound_ticks(TICK);
         // What a loudspeaker holds still is pushed out by silence.
         let mut left = LOUDSPEAKER_DELAY;
         while !left.is_zero() {

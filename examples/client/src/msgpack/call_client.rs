@@ -1,16 +1,17 @@
 //! One client at work: asks, is answered, and moves the sound.
 
+use super::live_call::{Block, LiveCall};
 use super::mixer::Mixer;
 use super::refused;
+use crate::call_timers::{Due, until};
 use crate::device::OutputDevice;
 use crate::dialogue::Dialogue;
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::recordings::TrackFiles;
-use crate::report::{Figures, Report, Speakers, plain, text};
+use crate::report::{Report, plain, text};
 use crate::signals::Signals;
-use crate::sound::{Player, Shape, Source, peak};
-use crate::talk::Passed;
+use crate::sound::{Shape, Source};
 use crate::trace::{Trace, speaker};
 use core::time::Duration;
 use serde_json::json;
@@ -253,7 +254,7 @@ impl CallClient {
         loop {
             let event = tokio::select! {
                 event = self.event() => event?,
-                () = sleep_until(end.unwrap_or_else(far)) => return Ok(()),
+                () = until(end) => return Ok(()),
             };
             match event {
                 Event::Interrupted => return Ok(()),
@@ -280,8 +281,9 @@ impl CallClient {
         let player = self.options.source.as_ref().map(|source| source.player(SHAPE)?.gated(&self.report));
         let player = player.transpose()?;
         let file = self.dialogue.recordings.create_named(SAMPLE_RATE, 1, SampleFormat::I16);
-        let mut mixer = Mixer::new(file, self.options.loudspeaker.as_ref())?.with_tracks(self.tracks());
-        let end = self.take_part(Instant::now(), player, &mut mixer, &mut summary).await;
+        let mixer = Mixer::new(file, self.options.loudspeaker.as_ref())?.with_tracks(self.tracks());
+        let mut call = LiveCall::new(Instant::now(), player, mixer, self.options.length);
+        let end = self.take_part(&mut call, &mut summary).await;
         self.report.progress_end();
         let heard: BTreeMap<&str, u64> =
             summary.heard.iter().map(|(name, times)| (name.as_str(), times.count())).collect();
@@ -301,7 +303,7 @@ impl CallClient {
             let _ = timeout(Duration::from_secs(2), self.ask(ClientCommand::LeaveCall)).await;
         }
         // The others need not wait for it.
-        mixer.into_files().into_iter().for_each(|file| self.dialogue.recordings.complete(Some(file)));
+        call.mixer.into_files().into_iter().for_each(|file| self.dialogue.recordings.complete(Some(file)));
         end?;
         Ok(summary)
     }
@@ -312,54 +314,33 @@ impl CallClient {
         path.map(|path| TrackFiles::new(path, SAMPLE_RATE, &self.report))
     }
 
-    async fn take_part(
-        &mut self,
-        start: Instant,
-        player: Option<Player>,
-        mixer: &mut Mixer,
-        summary: &mut Summary,
-    ) -> Result<(), Error> {
-        let end = self.converse(start, player, mixer, summary).await;
+    async fn take_part(&mut self, call: &mut LiveCall, summary: &mut Summary) -> Result<(), Error> {
+        let end = self.converse(call, summary).await;
         if end.is_err() {
-            self.play_out(mixer, start).await?;
+            self.play_out(call).await?;
         }
         end
     }
 
-    /// A call that began at `start` is cut: what has come in is heard to its end, unless a signal comes.
-    pub(super) async fn play_out(&mut self, mixer: &mut Mixer, start: Instant) -> Result<(), Error> {
+    /// The call is cut: what has come in is heard to its end, unless a signal comes.
+    pub(super) async fn play_out(&mut self, call: &mut LiveCall) -> Result<(), Error> {
         tokio::select! {
-            played = mixer.play_out(start) => played,
+            played = call.play_out() => played,
             () = self.dialogue.signals.recv() => Ok(()),
         }
     }
 
-    async fn converse(
-        &mut self,
-        start: Instant,
-        mut player: Option<Player>,
-        mixer: &mut Mixer,
-        summary: &mut Summary,
-    ) -> Result<(), Error> {
-        let mut pacer = Pacer::new(SAMPLE_RATE);
-        let end = self.options.length.and_then(|length| start.checked_add(length));
-        let mut meter = tokio::time::interval(Duration::from_millis(100));
-        let (mut out_peak, mut in_peak) = (0.0_f64, 0.0_f64);
-        let mut speakers = Speakers::default();
+    async fn converse(&mut self, call: &mut LiveCall, summary: &mut Summary) -> Result<(), Error> {
         loop {
-            let due = if player.is_some() { start + pacer.due() } else { far() };
-            let playing = mixer.due().map_or_else(far, |due| start + due);
-            tokio::select! {
+            let due = tokio::select! {
                 event = self.event() => match event? {
-                    Event::CallData { sender, mut samples } => {
-                        self.report.talk().adjust(&sender, &mut samples);
-                        let peak = mixer.hear(start.elapsed(), sender.as_bytes(), &samples);
-                        in_peak = in_peak.max(peak);
-                        speakers.hear(start.elapsed(), &sender, length_of(&samples), peak);
+                    Event::CallData { sender, samples } => {
+                        call.hear(&self.report, &sender, samples);
                         let trace = self.options.trace;
                         if let Some(times) = speaker(&mut summary.heard, &sender, || Trace::new(trace)) {
                             times.push(Instant::now());
                         }
+                        continue;
                     }
                     Event::Interrupted => return Ok(()),
                     Event::Disconnected { retrying: false } => return Err(self.dialogue.lost("in a call")),
@@ -367,35 +348,31 @@ impl CallClient {
                     other => {
                         check_again(&other)?;
                         self.show(other).await?;
+                        continue;
                     }
                 },
-                () = sleep_until(due) => {
-                    match player.as_mut().map_or(Ok(None), |player| player.next_samples(BLOCK))? {
-                        Some(samples) => {
-                            out_peak = out_peak.max(peak(&samples));
-                            pacer.sent(samples.len());
-                            if player.as_ref().is_some_and(|player| player.passed() != Passed::Closed) {
-                                summary.said.push(Instant::now());
-                                self.say(&to_i16(&samples));
-                            }
-                        }
-                        None if end.is_none() => {
-                            // What is on its way to the server is not lost.
-                            let _ = timeout(Duration::from_secs(2), self.dialogue.connection.flush()).await;
-                            return Ok(());
-                        }
-                        None => player = None,
+                due = call.next() => due,
+            };
+            match due {
+                Due::Say => match call.next_block()? {
+                    Block::Samples(samples) => {
+                        summary.said.push(Instant::now());
+                        self.say(&samples);
                     }
+                    Block::End if !call.timers.has_end() => {
+                        // What is on its way to the server is not lost.
+                        let _ = timeout(Duration::from_secs(2), self.dialogue.connection.flush()).await;
+                        return Ok(());
+                    }
+                    Block::Silence | Block::End => {}
+                },
+                Due::Play => call.play()?,
+                Due::Display => {
+                    call.mixer.advance(call.timers.elapsed());
+                    call.levels.show(&self.report, call.timers.elapsed(), summary.said.count());
+                    call.levels.fade(0.0);
                 }
-                () = sleep_until(playing) => mixer.play(start.elapsed())?,
-                () = sleep_until(end.unwrap_or_else(far)) => return Ok(()),
-                _ = meter.tick() => {
-                    mixer.advance(start.elapsed());
-                    self.report.progress(start.elapsed(), out_peak, in_peak);
-                    let sent = summary.said.count();
-                    self.report.figures(|| Figures { sent: Some(sent), voices: speakers.figures(), ..Figures::default() });
-                    (out_peak, in_peak) = (0.0, 0.0);
-                }
+                Due::End => return Ok(()),
             }
         }
     }
@@ -578,11 +555,6 @@ pub(super) fn to_i16(samples: &[f64]) -> Vec<i16> {
     samples.iter().map(|sample| (sample * 32_768.0).round().clamp(-32_768.0, 32_767.0) as i16).collect()
 }
 
-/// A time that does not come.
-pub(super) fn far() -> Instant {
-    Instant::now() + Duration::from_secs(365 * 24 * 3600)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -618,8 +590,9 @@ mod tests {
             mixer.hear(now, b"ann", block);
         }
         let start = Instant::now() - Duration::from_millis(400);
+        let mut call = LiveCall::new(start, None, mixer, None);
         bob.dialogue.connection.shutdown();
-        let lost = bob.take_part(start, None, &mut mixer, &mut Summary::default()).await.unwrap_err();
+        let lost = bob.take_part(&mut call, &mut Summary::default()).await.unwrap_err();
         assert!(lost.to_string().contains("lost"), "{lost}");
         server.drain(Duration::from_secs(1)).await;
         let heard = heard.lock().unwrap();

@@ -4,21 +4,23 @@
 mod commands;
 mod lines;
 
-use super::call_client::{BLOCK, CallClient, Event, SHAPE, far, length_of, to_i16};
+use super::call_client::{CallClient, Event, SHAPE, to_i16};
+use super::live_call::{Block, LiveCall};
 use super::mixer::Mixer;
+use crate::call_timers::{DISPLAY, Due, until};
 use crate::device::OutputDevice;
 use crate::error::Error;
-use crate::report::{Figures, Speakers, plain};
-use crate::sound::{Player, Source, open, peak};
-use crate::talk::{self, Passed};
+use crate::report::{bar, plain};
+use crate::sound::{Source, open};
+use crate::talk;
 use commands::{Command, HELP};
 use core::time::Duration;
 use lines::{Lines, Names};
 use serde_json::json;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use tokio::time::{Instant, sleep_until};
-use voxwire_audio::{Clip, Pacer, SampleFormat, save_wav};
+use tokio::time::{Instant, sleep};
+use voxwire_audio::{Clip, SampleFormat, save_wav};
 use voxwire_msgpack::{Action, ClientCommand, Code, MAX_VOICE_SAMPLES, SAMPLE_RATE};
 
 /// How long to wait for answers behind the last line.
@@ -46,7 +48,7 @@ pub(super) async fn run(client: &mut CallClient, user: &str, history: Option<Pat
     };
     let mut result = chat.run(&mut lines).await;
     if let (true, Some(call)) = (result.is_err(), &mut chat.call) {
-        result = chat.client.play_out(&mut call.mixer, call.start).await.and(result);
+        result = chat.client.play_out(&mut call.live).await.and(result);
     }
     chat.leave().await;
     result
@@ -74,30 +76,19 @@ enum Target {
 /// The call that we are in.
 struct Call {
     group: String,
-    start: Instant,
-    player: Option<Player>,
-    /// When what is played began.
-    began: Instant,
-    pacer: Pacer,
-    mixer: Mixer,
-    out_peak: f64,
-    in_peak: f64,
+    live: LiveCall,
     said: u64,
     heard: u64,
-    speakers: Speakers,
 }
 
 impl Chat<'_> {
     async fn run(&mut self, lines: &mut Lines) -> Result<(), Error> {
-        let mut meter = tokio::time::interval(Duration::from_millis(100));
         let mut open = true;
-        let mut end = far();
+        let mut end = None;
         loop {
             if !open && self.asked.is_empty() {
                 return Ok(());
             }
-            let due = self.call.as_ref().map_or_else(far, Call::due);
-            let playing = self.call.as_ref().and_then(Call::playing).unwrap_or_else(far);
             tokio::select! {
                 line = lines.next(), if open => match line {
                     Some(line) => match self.carry_out(&line).await {
@@ -108,7 +99,7 @@ impl Chat<'_> {
                     },
                     None => {
                         open = false;
-                        end = Instant::now() + PATIENCE;
+                        end = Some(Instant::now() + PATIENCE);
                     }
                 },
                 event = self.client.event() => match event? {
@@ -116,15 +107,22 @@ impl Chat<'_> {
                     Event::Disconnected { retrying: false } => return Err(self.client.dialogue.lost("chatting")),
                     event => self.hear(event).await?,
                 },
-                () = sleep_until(due) => self.speak()?,
-                () = sleep_until(playing) => {
-                    if let Some(call) = &mut self.call {
-                        call.mixer.play(call.start.elapsed())?;
-                    }
-                }
-                () = sleep_until(end) => return Ok(()),
-                _ = meter.tick() => self.meter(lines)?,
+                due = next_due(&mut self.call) => self.on_due(due, lines)?,
+                () = until(end) => return Ok(()),
             }
+        }
+    }
+
+    /// Something is due in the call, or on the display.
+    fn on_due(&mut self, due: Due, lines: &mut Lines) -> Result<(), Error> {
+        match (due, &mut self.call) {
+            (Due::Say, _) => self.speak(),
+            (Due::Play, Some(call)) => call.live.play(),
+            (Due::Display, _) => {
+                self.display(lines);
+                Ok(())
+            }
+            (Due::Play | Due::End, _) => Ok(()),
         }
     }
 
@@ -145,11 +143,8 @@ impl Chat<'_> {
             Command::Msg(user, text) => self.whisper(&user, &text)?,
             Command::Send(group, text) => self.send(&group, &text)?,
             Command::Add(user) => {
-                self.ask(
-                    Action::AddContact,
-                    &user,
-                    ClientCommand::AddContact { contact: user.as_str().into() },
-                )?;
+                let contact = user.as_str().into();
+                self.ask(Action::AddContact, &user, ClientCommand::AddContact { contact })?;
             }
             Command::Create(group) => {
                 let group_name = group.as_str().into();
@@ -167,30 +162,40 @@ impl Chat<'_> {
                 self.ask(Action::LeaveCall, "", ClientCommand::LeaveCall)?;
                 self.hang_up().await;
             }
-            Command::Contacts => {
-                let users = self.names.users();
-                self.client.report.event("contacts", json!({ "users": users }), &listed("users", &users));
-            }
-            Command::Groups => {
-                let groups = self.names.groups();
-                self.client.report.event("groups", json!({ "groups": groups }), &listed("groups", &groups));
-            }
+            Command::Contacts => self.list_contacts(),
+            Command::Groups => self.list_groups(),
             Command::Voice(user, path) => self.send_recording(&user, &path)?,
-            Command::Say(path) => {
-                let call = self.call.as_mut().ok_or_else(|| Error::Failed("not in a call".into()))?;
-                let file = Source::File(open(&path, &self.client.report)?);
-                call.play(Some(file.player(SHAPE)?.gated(&self.client.report)?));
-            }
+            Command::Say(path) => self.say_file(&path)?,
             Command::Recordings => self.list_recordings(),
             Command::Play(n) => self.play(n)?,
             Command::Save(n, path) => self.save(n, &path)?,
-            Command::Level => {
-                let text = self.call.as_ref().map_or_else(|| "not in a call".into(), Call::describe);
-                let fields = self.call.as_ref().map_or_else(|| json!({ "in_call": false }), Call::fields);
-                self.client.report.event("level", fields, &text);
-            }
+            Command::Level => self.show_level(),
         }
         Ok(true)
+    }
+
+    fn list_contacts(&self) {
+        let users = self.names.users();
+        self.client.report.event("contacts", json!({ "users": users }), &listed("users", &users));
+    }
+
+    fn list_groups(&self) {
+        let groups = self.names.groups();
+        self.client.report.event("groups", json!({ "groups": groups }), &listed("groups", &groups));
+    }
+
+    /// Says a file in the call.
+    fn say_file(&mut self, path: &Path) -> Result<(), Error> {
+        let call = self.call.as_mut().ok_or_else(|| Error::Failed("not in a call".into()))?;
+        let file = Source::File(open(path, &self.client.report)?);
+        call.live.say_anew(file.player(SHAPE)?.gated(&self.client.report)?);
+        Ok(())
+    }
+
+    fn show_level(&self) {
+        let text = self.call.as_ref().map_or_else(|| "not in a call".into(), Call::describe);
+        let fields = self.call.as_ref().map_or_else(|| json!({ "in_call": false }), Call::fields);
+        self.client.report.event("level", fields, &text);
     }
 
     fn play(&self, n: Option<usize>) -> Result<(), Error> {
@@ -289,13 +294,10 @@ impl Chat<'_> {
                 self.client.show(Event::CallJoined { group, again: true }).await?;
             }
             Event::CallJoined { group, .. } => self.enter_call(group).await?,
-            Event::CallData { sender, mut samples } => {
-                self.client.report.talk().adjust(&sender, &mut samples);
+            Event::CallData { sender, samples } => {
                 if let Some(call) = &mut self.call {
                     call.heard += 1;
-                    let level = call.mixer.hear(call.start.elapsed(), sender.as_bytes(), &samples);
-                    call.in_peak = call.in_peak.max(level);
-                    call.speakers.hear(call.start.elapsed(), &sender, length_of(&samples), level);
+                    call.live.hear(&self.client.report, &sender, samples);
                 }
             }
             Event::VoiceMsg { sender, clip } => {
@@ -342,7 +344,8 @@ impl Chat<'_> {
         let file = self.client.dialogue.recordings.create(SAMPLE_RATE, 1, SampleFormat::I16);
         let mixer = Mixer::new(file, self.client.options.loudspeaker.as_ref())?;
         let mixer = mixer.with_tracks(self.client.tracks());
-        self.call = Some(Call::new(group, player, mixer));
+        let live = LiveCall::new(Instant::now(), player, mixer, None);
+        self.call = Some(Call { group, live, said: 0, heard: 0 });
         Ok(())
     }
 
@@ -381,37 +384,24 @@ impl Chat<'_> {
     /// The next block of what is played.
     fn speak(&mut self) -> Result<(), Error> {
         let Some(call) = &mut self.call else { return Ok(()) };
-        let Some(player) = &mut call.player else { return Ok(()) };
-        match player.next_samples(BLOCK)? {
-            Some(samples) => {
-                call.out_peak = call.out_peak.max(peak(&samples));
-                call.pacer.sent(samples.len());
-                if player.passed() != Passed::Closed {
-                    call.said += 1;
-                    self.client.say(&to_i16(&samples));
-                }
-            }
-            None => call.player = None,
+        if let Block::Samples(samples) = call.live.next_block()? {
+            call.said += 1;
+            self.client.say(&samples);
         }
         Ok(())
     }
 
-    fn meter(&mut self, lines: &mut Lines) -> Result<(), Error> {
-        let Some(call) = &mut self.call else {
-            lines.title("");
-            return Ok(());
-        };
-        call.mixer.advance(call.start.elapsed());
+    fn display(&mut self, lines: &mut Lines) {
+        let Some(call) = &mut self.call else { return lines.title("") };
+        let lasted = call.live.timers.elapsed();
+        call.live.mixer.advance(lasted);
         let report = &self.client.report;
         if report.has_screen() {
-            report.progress(call.start.elapsed(), call.out_peak, call.in_peak);
-            let sent = Some(call.said);
-            report.figures(|| Figures { sent, voices: call.speakers.figures(), ..Figures::default() });
+            call.live.levels.show(report, lasted, call.said);
         } else {
             lines.title(&call.describe());
         }
-        (call.out_peak, call.in_peak) = (call.out_peak * 0.8, call.in_peak * 0.8);
-        Ok(())
+        call.live.levels.fade(0.8);
     }
 
     /// The call is over, if there is one.
@@ -427,7 +417,11 @@ impl Chat<'_> {
     async fn leave(&mut self) {
         let Some(call) = self.call.take() else { return };
         let client = &mut *self.client;
-        call.mixer.into_files().into_iter().for_each(|file| client.dialogue.recordings.complete(Some(file)));
+        call.live
+            .mixer
+            .into_files()
+            .into_iter()
+            .for_each(|file| client.dialogue.recordings.complete(Some(file)));
         client.dialogue.recordings.settle(&mut client.dialogue.signals).await;
     }
 }
@@ -469,44 +463,31 @@ impl Recordings {
 }
 
 impl Call {
-    fn new(group: String, player: Option<Player>, mixer: Mixer) -> Self {
-        let now = Instant::now();
-        let pacer = Pacer::new(SAMPLE_RATE);
-        let (out_peak, in_peak, said, heard, speakers) = (0.0, 0.0, 0, 0, Speakers::default());
-        Self { group, start: now, player, began: now, pacer, mixer, out_peak, in_peak, said, heard, speakers }
-    }
-
-    fn play(&mut self, player: Option<Player>) {
-        (self.player, self.began, self.pacer) = (player, Instant::now(), Pacer::new(SAMPLE_RATE));
-    }
-
-    fn due(&self) -> Instant {
-        if self.player.is_some() { self.began + self.pacer.due() } else { far() }
-    }
-
-    /// When there is something to be heard.
-    fn playing(&self) -> Option<Instant> {
-        self.mixer.due().map(|due| self.start + due)
-    }
-
     /// How it goes, for programs.
     fn fields(&self) -> serde_json::Value {
-        let seconds = self.start.elapsed().as_secs_f64();
+        let seconds = self.live.timers.elapsed().as_secs_f64();
         json!({ "in_call": true, "group": self.group, "seconds": seconds, "sent": self.said, "heard": self.heard })
     }
 
     /// How it goes, with a level meter.
     fn describe(&self) -> String {
-        let bar = |peak: f64| {
-            let level = (20.0 * peak.max(1e-9).log10() / 48.0 + 1.0).clamp(0.0, 1.0);
-            let filled = (level * 10.0).round() as usize;
-            format!("{}{}", "#".repeat(filled), "-".repeat(10 - filled))
-        };
-        let seconds = self.start.elapsed().as_secs();
+        let seconds = self.live.timers.elapsed().as_secs();
         let (minutes, seconds) = (seconds / 60, seconds % 60);
-        let Self { group, said, heard, .. } = self;
-        let (out, heard_level) = (bar(self.out_peak), bar(self.in_peak));
+        let Self { group, said, heard, live } = self;
+        let (said_peak, heard_peak) = live.levels.peaks();
+        let (out, heard_level) = (bar(said_peak, 10), bar(heard_peak, 10));
         format!("{}: {minutes:02}:{seconds:02}  out [{out}] {said}  in [{heard_level}] {heard}", plain(group))
+    }
+}
+
+/// Waits until something is due in the call; without one, until the display is.
+async fn next_due(call: &mut Option<Call>) -> Due {
+    match call {
+        Some(call) => call.live.next().await,
+        None => {
+            sleep(DISPLAY).await;
+            Due::Display
+        }
     }
 }
 

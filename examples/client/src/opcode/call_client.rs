@@ -1,6 +1,7 @@
 //! One client at work: logs in, calls or waits, and moves the sound.
 
 use super::round::{ActiveCall, CHANNELS, FRAME, Heard, ROUND, Round, SHAPE, Summary, voice_settings};
+use crate::call_timers::sound_ticks;
 use crate::device::OutputDevice;
 use crate::dialogue::Dialogue;
 use crate::error::{Error, failed};
@@ -16,7 +17,7 @@ use core::time::Duration;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, timeout};
 use voxwire_audio::{OPUS_RATE, Speaker, SpeakerFigures, voice_encoder};
 use voxwire_core::Session;
 use voxwire_opcode::{CallId, Cause, Client, ClientCommand, ClientEvent, ClientSettings, DEFAULT_PORT};
@@ -261,9 +262,7 @@ impl CallClient {
     }
 
     async fn converse(&mut self, round: &mut Round) -> Result<(), Error> {
-        let mut ticks: Interval = interval(ROUND);
-        // After a hitch the sound goes on where it is due.
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let mut ticks = sound_ticks(ROUND);
         loop {
             let event = tokio::select! {
                 turn = self.dialogue.connection.next() => {

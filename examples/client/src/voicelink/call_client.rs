@@ -1,19 +1,20 @@
 //! One client at work: registers, calls or waits, and moves the sound.
 
+use crate::call_timers::{CallTimers, Due, Levels};
 use crate::device::OutputDevice;
 use crate::dialogue::Dialogue;
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::recordings::Recordings;
-use crate::report::{Figures, Report, Speakers, plain, quoted, text};
+use crate::report::{Report, plain, quoted, text};
 use crate::signals::Signals;
 use crate::sound::{Player, RecordAs, Recorder, Shape, Source};
 use crate::waiting::Callee;
 use core::time::Duration;
 use serde_json::json;
 use std::path::PathBuf;
-use tokio::time::{Instant, sleep_until, timeout};
-use voxwire_audio::{Pacer, SampleFormat, SampleOrder};
+use tokio::time::{Instant, timeout};
+use voxwire_audio::{SampleFormat, SampleOrder};
 use voxwire_core::Session;
 use voxwire_transport::{Connection, Turn};
 use voxwire_voicelink::{
@@ -277,16 +278,24 @@ impl CallClient {
         self.report.event("established", json!({ "with": other, "parameters": shown(parameters) }), &text);
         let shape = shape(parameters, self.options.samples);
         let player = self.options.source.as_ref().map(|source| source.player(shape)?.gated(&self.report));
-        let mut player = player.transpose()?;
         let format = self.options.record_as.format(shape.format);
         let file = self.dialogue.recordings.create(shape.rate, shape.channels, format);
-        let mut recorder = Recorder::live(file, self.options.loudspeaker.as_ref(), shape)?;
+        let mut call = ActiveCall {
+            parameters,
+            other,
+            calling,
+            player: player.transpose()?,
+            recorder: Recorder::live(file, self.options.loudspeaker.as_ref(), shape)?,
+            timers: CallTimers::new(Instant::now(), parameters.sample_rate, self.options.length),
+            levels: Levels::default(),
+            tap,
+        };
         let before = self.dialogue.connection.session().stats();
-        let end = self.converse(parameters, other, player.as_mut(), &mut recorder, calling, tap).await;
+        let end = self.converse(&mut call).await;
         self.report.progress_end();
         // Whatever happened, what was heard is kept; and the other side learns of a hang-up now.
         let _ = timeout(Duration::from_secs(2), self.dialogue.connection.flush()).await;
-        self.dialogue.recordings.complete(recorder.into_file());
+        self.dialogue.recordings.complete(call.recorder.into_file());
         let after = self.dialogue.connection.session().stats();
         let summary = Summary {
             packets_sent: after.packets_sent - before.packets_sent,
@@ -295,20 +304,7 @@ impl CallClient {
             bytes_heard: after.bytes_received - before.bytes_received,
             set_up,
         };
-        let how = match &end {
-            Ok(End::Played | End::TimeIsUp | End::Interrupted) => "hung up".into(),
-            Ok(End::Dropped(why)) if why.is_empty() => format!("{shown_other} hung up"),
-            Ok(End::Dropped(why)) if is_cut(why) => format!("the server ended it: {}", plain(why)),
-            Ok(End::Dropped(why)) => format!("{shown_other} hung up: {}", plain(why)),
-            Err(error) => error.to_string(),
-        };
-        let fields = json!({
-            "with": other, "how": how,
-            "packets_sent": summary.packets_sent, "packets_heard": summary.packets_heard,
-            "bytes_sent": summary.bytes_sent, "bytes_heard": summary.bytes_heard,
-        });
-        let (sent, heard) = (summary.packets_sent, summary.packets_heard);
-        self.report.event("ended", fields, &format!("call over ({how}): {sent} packets sent, {heard} heard"));
+        self.report_end(other, &end, summary);
         match end {
             Err(error) => Err(error),
             Ok(End::Dropped(why)) if is_cut(&why) => {
@@ -318,71 +314,63 @@ impl CallClient {
         }
     }
 
-    async fn converse(
-        &mut self,
-        parameters: Parameters,
-        other: &str,
-        mut player: Option<&mut Player>,
-        recorder: &mut Recorder,
-        calling: bool,
-        tap: &mut impl Tap,
-    ) -> Result<End, Error> {
-        let start = Instant::now();
-        let mut pacer = Pacer::new(parameters.sample_rate);
-        let chunk = chunk_frames(parameters);
-        let end = self.options.length.and_then(|length| start.checked_add(length));
-        let far = start + Duration::from_secs(365 * 24 * 3600);
-        let mut meter = tokio::time::interval(Duration::from_millis(100));
-        let (mut out_peak, mut in_peak) = (0.0_f64, 0.0_f64);
-        let (mut voices, before) = (Speakers::default(), self.dialogue.connection.session().stats());
-        let bytes_a_second = f64::from(parameters.sample_rate.max(1)) * parameters.frame_size().max(1) as f64;
+    fn report_end(&self, other: &str, end: &Result<End, Error>, summary: Summary) {
+        let shown_other = plain(other);
+        let how = match end {
+            Ok(End::Played | End::TimeIsUp | End::Interrupted) => "hung up".into(),
+            Ok(End::Dropped(why)) if why.is_empty() => format!("{shown_other} hung up"),
+            Ok(End::Dropped(why)) if is_cut(why) => format!("the server ended it: {}", plain(why)),
+            Ok(End::Dropped(why)) => format!("{shown_other} hung up: {}", plain(why)),
+            Err(error) => error.to_string(),
+        };
+        let Summary { packets_sent: sent, packets_heard: heard, .. } = summary;
+        let fields = json!({
+            "with": other, "how": how,
+            "packets_sent": sent, "packets_heard": heard,
+            "bytes_sent": summary.bytes_sent, "bytes_heard": summary.bytes_heard,
+        });
+        self.report.event("ended", fields, &format!("call over ({how}): {sent} packets sent, {heard} heard"));
+    }
+
+    async fn converse(&mut self, call: &mut ActiveCall<'_, impl Tap>) -> Result<End, Error> {
+        let before = self.dialogue.connection.session().stats();
         let mut bytes = before.bytes_received;
         loop {
-            let due = if player.is_some() { start + pacer.due() } else { far };
-            let playing = recorder.due().map_or(far, |due| start + due);
-            tokio::select! {
+            let due = tokio::select! {
                 turn = self.dialogue.connection.next() => {
-                    match heard(turn, recorder, start.elapsed(), tap)? {
+                    match call.hear(turn)? {
                         Heard::Sound(peak) => {
-                            in_peak = in_peak.max(peak);
                             let came = self.dialogue.connection.session().stats().bytes_received;
-                            let length = came.saturating_sub(core::mem::replace(&mut bytes, came)) as f64 / bytes_a_second;
-                            if length > 0.0 {
-                                voices.hear(start.elapsed(), other, Duration::from_secs_f64(length), peak);
-                            }
+                            call.measure(came.saturating_sub(core::mem::replace(&mut bytes, came)), peak);
                         }
                         Heard::Over(why) => {
-                            self.play_out(recorder, start).await?;
+                            self.play_out(call).await?;
                             return Ok(End::Dropped(why));
                         }
                         Heard::Lost => {
-                            self.play_out(recorder, start).await?;
+                            self.play_out(call).await?;
                             return Err(self.dialogue.lost("in a call"));
                         }
                     }
+                    continue;
                 }
-                () = sleep_until(due) => {
-                    match player.as_mut().map_or(Ok(None), |player| player.next(chunk))? {
-                        Some((samples, peak)) => {
-                            out_peak = out_peak.max(peak);
-                            pacer.sent(samples.len() / parameters.frame_size().max(1));
-                            tap.sent(samples);
-                            say(&mut self.dialogue.connection, samples)?;
-                        }
-                        None if calling && end.is_none() => return self.hang_up(End::Played),
-                        None => player = None,
+                due = call.timers.next(call.player.is_some(), call.recorder.due()) => due,
+                () = self.dialogue.recordings.next_ended() => continue,
+                () = self.dialogue.signals.recv() => return self.hang_up(End::Interrupted),
+            };
+            match due {
+                Due::Say => {
+                    if call.say(&mut self.dialogue.connection)? {
+                        return self.hang_up(End::Played);
                     }
                 }
-                () = sleep_until(playing) => recorder.advance(start.elapsed())?,
-                () = sleep_until(end.unwrap_or(far)) => return self.hang_up(End::TimeIsUp),
-                () = self.dialogue.recordings.next_ended() => {}
-                () = self.dialogue.signals.recv() => return self.hang_up(End::Interrupted),
-                _ = meter.tick() => {
-                    self.report.progress(start.elapsed(), out_peak, in_peak);
-                    (out_peak, in_peak) = (0.0, 0.0);
+                Due::Play => call.recorder.advance(call.timers.elapsed())?,
+                Due::Display => {
                     let sent = self.dialogue.connection.session().stats().packets_sent - before.packets_sent;
-                    self.report.figures(|| Figures { sent: Some(sent), voices: voices.figures(), ..Figures::default() });
+                    call.levels.show(&self.report, call.timers.elapsed(), sent);
+                    call.levels.fade(0.0);
                 }
+                Due::End => return self.hang_up(End::TimeIsUp),
             }
         }
     }
@@ -393,9 +381,9 @@ impl CallClient {
     }
 
     /// The other side is gone: what has come in is heard to its end, unless a signal comes.
-    async fn play_out(&mut self, recorder: &mut Recorder, start: Instant) -> Result<(), Error> {
+    async fn play_out(&mut self, call: &mut ActiveCall<'_, impl Tap>) -> Result<(), Error> {
         tokio::select! {
-            played = recorder.play_out(start) => played,
+            played = call.recorder.play_out(call.timers.start()) => played,
             () = self.dialogue.signals.recv() => Ok(()),
         }
     }
@@ -450,28 +438,66 @@ enum Heard {
     Lost,
 }
 
-fn heard(
-    turn: Option<Turn<'_, Client>>,
-    recorder: &mut Recorder,
-    now: Duration,
-    tap: &mut impl Tap,
-) -> Result<Heard, Error> {
-    let Some(turn) = turn else { return Ok(Heard::Lost) };
-    Ok(match turn.result {
-        Ok(Some(ClientEvent::Data { samples })) => {
-            tap.heard(samples);
-            Heard::Sound(recorder.hear(now, samples)?)
+/// A call that is up.
+struct ActiveCall<'c, T> {
+    parameters: Parameters,
+    other: &'c str,
+    /// It is ours: it ends with what is played.
+    calling: bool,
+    player: Option<Player>,
+    recorder: Recorder,
+    timers: CallTimers,
+    levels: Levels,
+    tap: &'c mut T,
+}
+
+impl<T: Tap> ActiveCall<'_, T> {
+    /// What the connection says.
+    fn hear(&mut self, turn: Option<Turn<'_, Client>>) -> Result<Heard, Error> {
+        let Some(turn) = turn else { return Ok(Heard::Lost) };
+        Ok(match turn.result {
+            Ok(Some(ClientEvent::Data { samples })) => {
+                self.tap.heard(samples);
+                Heard::Sound(self.recorder.hear(self.timers.elapsed(), samples)?)
+            }
+            Ok(Some(ClientEvent::Dropped { optional } | ClientEvent::Closed { optional })) => {
+                Heard::Over(text(optional))
+            }
+            Ok(Some(ClientEvent::Disconnected { .. })) => Heard::Lost,
+            Ok(_) => Heard::Sound(0.0),
+            Err(violation) => {
+                tracing::warn!(%violation, "ignored");
+                Heard::Sound(0.0)
+            }
+        })
+    }
+
+    /// So many bytes were heard, if any, and how loud they were.
+    fn measure(&mut self, bytes: u64, peak: f64) {
+        if bytes == 0 {
+            return;
         }
-        Ok(Some(ClientEvent::Dropped { optional } | ClientEvent::Closed { optional })) => {
-            Heard::Over(text(optional))
+        let Parameters { sample_rate, .. } = self.parameters;
+        let bytes_a_second = f64::from(sample_rate.max(1)) * self.parameters.frame_size().max(1) as f64;
+        let length = Duration::from_secs_f64(bytes as f64 / bytes_a_second);
+        self.levels.hear(self.timers.elapsed(), self.other, length, peak);
+    }
+
+    /// Says the next packet. True where all has been said, and nothing else ends the call.
+    fn say(&mut self, connection: &mut Connection<Client>) -> Result<bool, Error> {
+        let Some(player) = &mut self.player else { return Ok(false) };
+        match player.next(chunk_frames(self.parameters))? {
+            Some((samples, peak)) => {
+                self.levels.say(peak);
+                self.timers.said(samples.len() / self.parameters.frame_size().max(1));
+                self.tap.sent(samples);
+                say(connection, samples)?;
+            }
+            None if self.calling && !self.timers.has_end() => return Ok(true),
+            None => self.player = None,
         }
-        Ok(Some(ClientEvent::Disconnected { .. })) => Heard::Lost,
-        Ok(_) => Heard::Sound(0.0),
-        Err(violation) => {
-            tracing::warn!(%violation, "ignored");
-            Heard::Sound(0.0)
-        }
-    })
+        Ok(false)
+    }
 }
 
 /// Frames in a packet: as many as were agreed on, and no more than 1 MiB holds; without an agreement 20 ms.
