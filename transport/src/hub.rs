@@ -75,13 +75,14 @@ impl Hub {
         }
         let (mut sockets, mut accepting) = (Vec::new(), Vec::new());
         let home = listeners.first().and_then(|listener| Some(listener.local_addr().ok()?.ip()));
+        let gate = listeners.first().and_then(|listener| listener.gate.clone());
         for mut listener in listeners {
             let first = sockets.len();
             listener.udp.iter_mut().for_each(|udp| udp.group = first);
             sockets.append(&mut listener.udp);
             accepting.push((listener, first..sockets.len()));
         }
-        let common = Common::new(settings, sockets, home);
+        let common = Common::new(settings, sockets, (home, gate));
         let shared = Arc::new(Shared::new(session, Box::new(handler), common));
         tokio::spawn(timer::run(shared.clone()));
         for (listener, udp) in accepting {

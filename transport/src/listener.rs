@@ -225,9 +225,9 @@ impl Listener {
     }
 
     /// The same socket, closed to addresses that `lets_in` refuses. Their connections are closed, and their datagrams dropped. `lets_in` is called
-    /// for every connection, before anything is done for it and once more after its handshakes, and for every new source of plain UDP, so it
-    /// has to be quick. It is not called for ports that the session opens. It gets IPv4 addresses as such, and never mapped to IPv6. [Who may come in](crate#who-may-come-in) compares this with
-    /// other gates.
+    /// for every connection, before anything is done for it and once more after its handshakes, and for every datagram of plain UDP, so it
+    /// has to be quick. Ports that the session opens have the gate of the hub's first listener. It gets IPv4 addresses as such, and never
+    /// mapped to IPv6. [Who may come in](crate#who-may-come-in) compares this with other gates.
     #[must_use]
     pub fn with_gate(mut self, lets_in: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
         let gate = Gate(std::sync::Arc::new(lets_in));

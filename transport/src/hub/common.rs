@@ -5,6 +5,7 @@ use super::partial::Partials;
 use super::quotas::Quotas;
 use super::settings::HubSettings;
 use super::stats::HubStats;
+use crate::listener::Gate;
 use crate::pool::Pool;
 use crate::udp::Udp;
 use core::net::IpAddr;
@@ -18,6 +19,8 @@ pub(super) struct Common {
     pub(super) sockets: Vec<Udp>,
     /// Where the first listener listens: further ports are opened there.
     pub(super) home: Option<IpAddr>,
+    /// Who may come in there.
+    pub(super) gate: Option<Gate>,
     pub(super) clock: Clock,
     pub(super) quotas: Arc<Quotas>,
     /// Sources of plain UDP that the session has validated.
@@ -37,12 +40,17 @@ pub(super) struct Common {
 }
 
 impl Common {
-    pub(super) fn new(settings: HubSettings, sockets: Vec<Udp>, home: Option<IpAddr>) -> Self {
+    pub(super) fn new(
+        settings: HubSettings,
+        sockets: Vec<Udp>,
+        (home, gate): (Option<IpAddr>, Option<Gate>),
+    ) -> Self {
         let queued: Arc<AtomicUsize> = Arc::default();
         Self {
             settings,
             sockets,
             home,
+            gate,
             clock: Clock::start(),
             quotas: Quotas::new(&settings),
             validated: AtomicUsize::new(0),

@@ -297,7 +297,7 @@ mod tests {
         const FRAME: [u8; 1021] = [7; 1021];
         let dropped = |slow_after, blocked| {
             let settings = HubSettings { slow_after, ..HubSettings::DEFAULT };
-            let common = Common::new(settings, Vec::new(), None);
+            let common = Common::new(settings, Vec::new(), (None, None));
             let conn = Conn::new(
                 StreamFraming::units(Datagram { max: 2000 }),
                 settings.max_queued,

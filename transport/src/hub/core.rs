@@ -356,6 +356,11 @@ impl<S: Session> Core<S> {
 
     /// A datagram of a source of plain UDP. It is a frame.
     fn plain_datagram(&mut self, common: &Common, now: Instant, from: (usize, Path), bytes: &[u8]) {
+        let gate = common.sockets.get(from.0).and_then(|udp| udp.gate.as_ref());
+        // Of known sources, too: the address may have been banned since.
+        if gate.is_some_and(|gate| !gate.lets_in(from.1.remote.ip())) {
+            return;
+        }
         let known = self.peers.udp_peer(from);
         let Some(peer) = known.or_else(|| self.new_udp_peer(common, now, from)) else { return };
         if self.peers.receive_udp(common, now, peer, from.1) {
@@ -367,10 +372,6 @@ impl<S: Session> Core<S> {
 
     /// A new source of plain UDP becomes a peer. `None` if the session refuses it.
     fn new_udp_peer(&mut self, common: &Common, now: Instant, from: (usize, Path)) -> Option<PeerId> {
-        let gate = common.sockets.get(from.0).and_then(|udp| udp.gate.as_ref());
-        if gate.is_some_and(|gate| !gate.lets_in(from.1.remote.ip())) {
-            return None;
-        }
         let peer = self.peers.open_udp_peer(from)?;
         self.input(common, now, Input::Opened { peer, via: Via::Accepted, from: Some(from.1.remote) });
         if let Some(displaced) = self.peers.remember_udp_peer(common, peer) {

@@ -242,7 +242,7 @@ mod tests {
             None,
         );
         let settings = HubSettings { max_queued_total: 1000, ..HubSettings::DEFAULT };
-        let common = Common::new(settings, Vec::new(), None);
+        let common = Common::new(settings, Vec::new(), (None, None));
         common.queued.store(1001, Relaxed);
         let ask = |times: u32| (0..times).take_while(|_| conn.lock().push_pending(&common).is_ok()).count();
         assert_eq!((ask(100), conn.lock().queue.len()), (100, 700));

@@ -19,7 +19,7 @@ type Opened = (PeerId, Arc<Conn<Datagram>>);
 
 impl Hub {
     fn new(settings: HubSettings) -> Self {
-        let common = Common::new(settings, Vec::new(), None);
+        let common = Common::new(settings, Vec::new(), (None, None));
         let peers = Peers::new(&common);
         Self { common, peers, pushed: 0 }
     }

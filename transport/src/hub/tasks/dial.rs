@@ -49,11 +49,12 @@ where
     }
 }
 
-/// Binds one of the ports that may be used, at the address of the first listener.
+/// Binds one of the ports that may be used, at the address of the first listener, with its gate.
 fn bind<S: Session>(shared: &Shared<S>) -> io::Result<(Listener, u16)> {
     let ip = shared.common.home.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let (first, end) = shared.common.settings.ports.unwrap_or((0, 0));
-    Listener::bind_first(ip, (first..=end).map(|_| shared.next_port(first, end)))
+    let bound = Listener::bind_first(ip, (first..=end).map(|_| shared.next_port(first, end)));
+    bound.map(|(listener, port)| (Listener { gate: shared.common.gate.clone(), ..listener }, port))
 }
 
 /// Serves what connects to that port, until the session stops listening.
@@ -62,9 +63,11 @@ where
     S: Session + Send + 'static,
     S::Framing: Send + 'static,
 {
-    let Bound::Tcp(socket) = listener.socket else { return };
+    let Bound::Tcp(socket) = &listener.socket else { return };
     loop {
         match socket.accept().await {
+            // Closed as it is dropped.
+            Ok((_, from)) if !listener.lets_in(from) => shared.common.counters.refused.count(),
             Ok((stream, from)) => {
                 if let Some(permit) = shared.admit(from.ip()) {
                     serve(shared.clone(), stream, (from, Via::AcceptedOn(id)), permit);
