@@ -12,8 +12,8 @@ use toml::{Table, Value};
 /// What the names of all variables begin with.
 const PREFIX: &str = "VOXWIRE_";
 
-/// Settings that hold secrets: they have no flag, as every user of the machine sees those, and no error shows them.
-const SECRETS: [&str; 3] = ["accounts", "secrets", "token"];
+/// Settings that hold secrets: they have no flag, as every user of the machine sees those, and no error shows them. A URL may hold one.
+const SECRETS: [&str; 5] = ["accounts", "secrets", "token", "control-webhook-secret", "control-webhooks"];
 
 /// What other programs of the family read, and what an orchestrator makes of a service of this name.
 const OTHERS: [&str; 11] = [

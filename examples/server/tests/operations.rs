@@ -84,7 +84,6 @@ fn c_07_every_flag_has_its_variable() {
         let expected = match &**flag {
             "config" | "control-token-file" => "cannot read ?!",
             "tls-cert" | "tls-key" => "belong together",
-            "control-webhooks" => "control: webhooks: ",
             _ => &name,
         };
         assert!(output.status.code() == Some(2) && error.contains(expected), "{name}: {error}");
@@ -162,7 +161,14 @@ fn c_07_numbers_out_of_range_are_refused_with_the_range() {
 /// C-07: secrets come from the environment or a file of their own, and are shown nowhere.
 #[test]
 fn c_07_secrets_have_no_flag_and_are_not_shown() {
-    let secrets = ["voicelink-secrets", "opcode-secrets", "msgpack-accounts", "dissonance-token"];
+    let secrets = [
+        "voicelink-secrets",
+        "opcode-secrets",
+        "msgpack-accounts",
+        "dissonance-token",
+        "control-webhooks",
+        "control-webhook-secret",
+    ];
     assert!(flags().iter().all(|flag| !secrets.contains(&&**flag)));
     let secret = file("token.txt", "hush-hush\n");
     let log = file("secret.log", "");
@@ -179,11 +185,14 @@ fn c_07_secrets_have_no_flag_and_are_not_shown() {
     drop(server);
     let log = std::fs::read_to_string(&log).unwrap();
     assert!(!log.contains("hush-hush"), "{log}");
-    let (code, error) = with(&[("VOXWIRE_MSGPACK_ACCOUNTS", "hush-hush")], &["--check-config"]);
-    assert!(
-        code == Some(2) && error.contains("VOXWIRE_MSGPACK_ACCOUNTS") && !error.contains("hush"),
-        "{error}"
-    );
+    for (name, expected) in [
+        ("VOXWIRE_MSGPACK_ACCOUNTS", "VOXWIRE_MSGPACK_ACCOUNTS"),
+        ("VOXWIRE_CONTROL_WEBHOOKS", "control: webhooks: "),
+        ("VOXWIRE_CONTROL_WEBHOOK_SECRET", "control: webhook-secret: "),
+    ] {
+        let (code, error) = with(&[(name, "hush-hush")], &["--check-config"]);
+        assert!(code == Some(2) && error.contains(expected) && !error.contains("hush"), "{error}");
+    }
 }
 
 /// Waits until a number is what it should be.

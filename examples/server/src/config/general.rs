@@ -42,9 +42,11 @@ pub(super) struct GeneralSettings {
     /// Make a local socket for `voxwire-server ctl`, which needs no token.
     #[arg(long, value_name = "PATH")]
     control_socket: Option<PathBuf>,
-    /// Where events are sent to, by POST.
-    #[arg(long, value_name = "URL[,URL..]", value_delimiter = ',', hide_short_help = true)]
+    /// Where events are sent to, by POST, and what that is signed with: secrets, without flags.
+    #[arg(skip)]
     control_webhooks: Option<Vec<String>>,
+    #[arg(skip)]
+    control_webhook_secret: Option<String>,
     /// Who texts of operators come from [default: server].
     #[arg(long, value_name = "NAME", hide_short_help = true)]
     control_say_as: Option<String>,
@@ -123,6 +125,7 @@ impl Config {
         set(&mut self.control.token_file, general.control_token_file.map(Some));
         set(&mut self.control.socket, general.control_socket.map(Some));
         set(&mut self.control.webhooks, general.control_webhooks);
+        set(&mut self.control.webhook_secret, general.control_webhook_secret.map(Some));
         set(&mut self.control.say_as, general.control_say_as);
         set(&mut self.recording.days, general.recordings_days);
         set(&mut self.recording.mib, general.recordings_mib);

@@ -2,33 +2,39 @@
 //! the oldest, and is told how many.
 
 use super::time::now;
-use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
-/// Events that are kept for readers.
+/// Events that are kept for readers, and bytes of them.
 const KEPT: usize = 1024;
+const KEPT_BYTES: usize = 4 << 20;
+/// Bytes of events that a reader takes at once: one event, or so many.
+const PART_BYTES: usize = 128 << 10;
 
-/// An event, as readers see it.
-#[derive(Debug, Serialize)]
+/// An event.
+#[derive(Debug)]
 pub(super) struct Event {
     /// Counts from 1 since the server's start.
     pub(super) id: u64,
-    /// Seconds since 1970.
-    at: i64,
     /// Which kind.
-    #[serde(rename = "type")]
     pub(super) kind: &'static str,
-    #[serde(flatten)]
-    fields: Map<String, Value>,
+    /// As readers see it, in JSON.
+    pub(super) text: String,
+}
+
+/// Those that are kept.
+#[derive(Debug, Default)]
+struct Kept {
+    events: VecDeque<Arc<Event>>,
+    bytes: usize,
 }
 
 /// The newest events.
 #[derive(Debug)]
 pub(crate) struct Events {
-    kept: Mutex<VecDeque<Arc<Event>>>,
+    kept: Mutex<Kept>,
     newest: watch::Sender<Newest>,
 }
 
@@ -45,13 +51,17 @@ impl Events {
         Self { kept: Mutex::default(), newest: watch::Sender::default() }
     }
 
-    pub(crate) fn add(&self, kind: &'static str, fields: Map<String, Value>) {
+    pub(crate) fn add(&self, kind: &'static str, mut fields: Map<String, Value>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let id = self.newest.borrow().id.saturating_add(1);
-        if kept.len() >= KEPT {
-            kept.pop_front();
+        fields.extend([("id".into(), id.into()), ("at".into(), now().into()), ("type".into(), kind.into())]);
+        let text = Value::Object(fields).to_string();
+        kept.bytes = kept.bytes.saturating_add(text.len());
+        while kept.events.len() >= KEPT || (kept.bytes > KEPT_BYTES && !kept.events.is_empty()) {
+            let oldest = kept.events.pop_front().map_or(0, |oldest| oldest.text.len());
+            kept.bytes = kept.bytes.saturating_sub(oldest);
         }
-        kept.push_back(Arc::new(Event { id, at: now(), kind, fields }));
+        kept.events.push_back(Arc::new(Event { id, kind, text }));
         self.newest.send_modify(|newest| newest.id = id);
     }
 
@@ -98,8 +108,15 @@ impl Reader {
 
     fn take(&mut self, most: usize) -> (Vec<Arc<Event>>, u64) {
         let kept = self.events.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = kept.partition_point(|event| event.id <= self.had);
-        let events: Vec<Arc<Event>> = kept.iter().skip(first).take(most).cloned().collect();
+        let first = kept.events.partition_point(|event| event.id <= self.had);
+        let mut bytes: usize = 0;
+        let fits = |event: &&Arc<Event>| {
+            let is_first = bytes == 0;
+            bytes = bytes.saturating_add(event.text.len());
+            is_first || bytes <= PART_BYTES
+        };
+        let events: Vec<Arc<Event>> =
+            kept.events.iter().skip(first).take(most).take_while(fits).cloned().collect();
         let lost = events.first().map_or(0, |first| first.id.saturating_sub(self.had).saturating_sub(1));
         self.had = events.last().map_or(self.had, |last| last.id);
         (events, lost)
@@ -122,10 +139,18 @@ mod tests {
         assert_eq!((first.iter().map(|it| it.id).collect::<Vec<_>>(), lost), ((11..16).collect(), 10));
         let (rest, lost) = reader.next(usize::MAX).await.unwrap();
         assert_eq!((rest.len(), lost), (KEPT - 5, 0));
+        // Large ones are counted by their bytes.
+        let mut reader = events.reader(None);
+        let large = || Map::from_iter([("text".to_owned(), Value::from("x".repeat(64 << 10)))]);
+        (0..100).for_each(|_| events.add("said", large()));
+        let (first, lost) = reader.next(usize::MAX).await.unwrap();
+        assert_eq!((first.len(), lost), (1, 100 - 63));
+        assert!(events.kept.lock().unwrap().bytes <= KEPT_BYTES);
         // One that comes back goes on behind what it has had.
-        let (again, lost) = events.reader(Some(KEPT as u64 + 8)).next(9).await.unwrap();
-        assert_eq!((again.len(), lost), (2, 0));
-        assert_eq!(events.reader(Some(u64::MAX)).next(9).await.unwrap().1, 10);
+        let newest = first[0].id + 62;
+        let (again, lost) = events.reader(Some(newest - 1)).next(9).await.unwrap();
+        assert_eq!((again.len(), again[0].id, lost), (1, newest, 0));
+        assert_eq!(events.reader(Some(u64::MAX)).next(9).await.unwrap().1, first[0].id - 1);
     }
 
     /// C-34: a reader has every event before it ends.

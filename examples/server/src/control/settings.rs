@@ -1,14 +1,16 @@
 //! The settings of control.
 
 use super::auth::Tokens;
+use super::webhook::{SigningKey, Target};
 use crate::Error;
+use core::fmt;
 use std::path::PathBuf;
 
 /// The environment variable that can hold the token in place of a file.
 const VARIABLE: &str = "VOXWIRE_CONTROL_TOKEN";
 
-/// The settings of control: off unless a token or a socket is set.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The settings of control: off unless a token or a socket is set. Secrets are not shown.
+#[derive(Clone, PartialEq, Eq)]
 pub struct ControlSettings {
     /// A file with tokens of the HTTP API: on each line a name and a token, or a token alone. Without it the variable
     /// `VOXWIRE_CONTROL_TOKEN` may hold one.
@@ -17,6 +19,8 @@ pub struct ControlSettings {
     pub socket: Option<PathBuf>,
     /// URLs that events are sent to.
     pub webhooks: Vec<String>,
+    /// What requests to them are signed with, in base64.
+    pub webhook_secret: Option<String>,
     /// Who texts come from that operators send.
     pub say_as: String,
     /// The token of the environment: set by [`Config::from_flags`](crate::Config::from_flags). Shown to no reader.
@@ -27,9 +31,23 @@ pub struct ControlSettings {
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct FromEnvironment(Option<String>);
 
-impl core::fmt::Debug for FromEnvironment {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+impl fmt::Debug for FromEnvironment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_some() { "Some(..)" } else { "None" })
+    }
+}
+
+impl fmt::Debug for ControlSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { token_file, socket, webhooks, webhook_secret, say_as, from_environment } = self;
+        f.debug_struct("ControlSettings")
+            .field("token_file", token_file)
+            .field("socket", socket)
+            .field("webhooks", &webhooks.len())
+            .field("webhook_secret", &webhook_secret.is_some())
+            .field("say_as", say_as)
+            .field("from_environment", from_environment)
+            .finish()
     }
 }
 
@@ -39,6 +57,7 @@ impl Default for ControlSettings {
             token_file: None,
             socket: None,
             webhooks: Vec::new(),
+            webhook_secret: None,
             say_as: "server".into(),
             from_environment: FromEnvironment::default(),
         }
@@ -53,6 +72,11 @@ impl ControlSettings {
     )]
     pub(crate) fn read_environment(&mut self) {
         self.from_environment = FromEnvironment(std::env::var(VARIABLE).ok());
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_token(&mut self, text: &str) {
+        self.from_environment = FromEnvironment(Some(text.into()));
     }
 
     /// Whether there is any control.
@@ -78,6 +102,9 @@ impl ControlSettings {
 
     pub(crate) fn check(&self) -> Result<(), String> {
         voxwire_core::check_name(self.say_as.as_bytes()).map_err(|error| format!("say-as: {error}"))?;
-        self.webhooks.iter().try_for_each(|url| super::webhook::Target::parse(url).map(drop))
+        if let Some(secret) = &self.webhook_secret {
+            SigningKey::parse(secret)?;
+        }
+        self.webhooks.iter().try_for_each(|url| Target::parse(url).map(drop))
     }
 }

@@ -103,7 +103,7 @@ impl Active {
     fn event(&self, protocol: &'static str, state: &str, by: &str) -> Map<String, Value> {
         fields([
             ("state", state.into()),
-            ("id", self.id.into()),
+            ("recording", self.id.into()),
             ("protocol", protocol.into()),
             (self.what.field(), self.what.name().into()),
             ("by", by.into()),

@@ -79,24 +79,27 @@ fn c_34_a_stream_tells_who_comes_and_goes_and_what_is_done() {
 #[test]
 fn c_34_a_webhook_is_sent_what_happens() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let url = format!("http://ann:geheim@{}/hook", listener.local_addr().unwrap());
     let (send, got) = mpsc::channel();
     std::thread::spawn(move || {
         for (n, stream) in listener.incoming().enumerate() {
             let mut stream = stream.unwrap();
             stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
             let mut reader = BufReader::new(stream.try_clone().unwrap());
-            let (mut line, mut length) = (String::new(), 0);
+            let (mut line, mut head, mut length) = (String::new(), String::new(), 0);
             while line != "\r\n" {
                 line.clear();
                 reader.read_line(&mut line).unwrap();
                 let named = line.to_lowercase();
+                head.push_str(&named);
                 length = named
                     .strip_prefix("content-length: ")
                     .map_or(length, |text| text.trim().parse().unwrap());
             }
             let mut body = vec![0; length];
             reader.read_exact(&mut body).unwrap();
+            let signed = head.contains("webhook-signature: v1,") && head.contains("webhook-id: msg_");
+            assert!(signed && head.contains("authorization: basic yw5uomdlagvpbq=="), "{head}");
             // The first is not taken.
             let status = if n == 0 { "503 Later" } else { "200 OK" };
             let _ = stream.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").as_bytes());
@@ -105,8 +108,9 @@ fn c_34_a_webhook_is_sent_what_happens() {
             }
         }
     });
-    let mut control =
-        Controlled::start_with("hook", "only = [\"voicelink\"]", &format!("control-webhooks = [\"{url}\"]"));
+    let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let more = format!("control-webhooks = [\"{url}\"]\ncontrol-webhook-secret = \"{secret}\"");
+    let mut control = Controlled::start_with("hook", "only = [\"voicelink\"]", &more);
     let _alice = registered(connect(control.address("voicelink tcp")), "alice");
     let next = || got.recv_timeout(Duration::from_secs(20)).unwrap();
     let (first, again) = (next(), next());

@@ -28,7 +28,11 @@ const SEEN: &[(&str, &str, &[&str])] = &[
         "c_45_old_recordings_make_room_for_new_ones",
         &["recordings-days", "recordings-mib"],
     ),
-    ("control/events.rs", "c_34_a_webhook_is_sent_what_happens", &["control-webhooks"]),
+    (
+        "control/events.rs",
+        "c_34_a_webhook_is_sent_what_happens",
+        &["control-webhooks", "control-webhook-secret"],
+    ),
     (
         "cli.rs",
         "v_13_names_blocks_and_other_settings_come_from_the_file",

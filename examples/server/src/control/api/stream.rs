@@ -51,8 +51,7 @@ async fn next((mut reader, permit, first): Place) -> Option<(Result<String, Infa
                 let _ = write!(text, "event: lost\ndata: {{\"events\":{lost}}}\n\n");
             }
             for event in events {
-                let data = serde_json::to_string(&*event).unwrap_or_default();
-                let _ = write!(text, "id: {}\nevent: {}\ndata: {data}\n\n", event.id, event.kind);
+                let _ = write!(text, "id: {}\nevent: {}\ndata: {}\n\n", event.id, event.kind, event.text);
             }
             text
         }
