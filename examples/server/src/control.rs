@@ -30,6 +30,7 @@ use store::Store;
 use tokio::sync::{Notify, Semaphore};
 
 pub(crate) use api::routes;
+pub(crate) use auth::Access;
 pub use command::Ctl;
 pub(crate) use events::Events;
 pub(crate) use handler::Controlled;
@@ -191,22 +192,29 @@ impl Control {
         let store = self.store();
         let id = store.add_ban(time::now(), &ban).map_err(unavailable)?;
         ban.id = id.ok_or_else(|| Failure::Invalid(format!("bans: at most {}", bans::MOST)))?;
-        self.bans.load(&store).map_err(unavailable)?;
+        let subject =
+            bans::subject(&ban).ok_or_else(|| Failure::Invalid("an address or a name expected".into()))?;
+        self.bans.add(&subject, ban.until);
         drop(store);
         let moderators = self.services().iter().filter_map(|service| service.moderator());
-        Ok((ban, moderators.map(|moderator| moderator.kick_banned(self)).sum()))
+        Ok((ban, moderators.map(|moderator| moderator.kick_banned(&subject)).sum()))
     }
 
     fn unban(&self, id: i64) -> Result<Ban, Failure> {
         let store = self.store();
         let removed = store.remove_ban(id).map_err(unavailable)?;
-        self.bans.load(&store).map_err(unavailable)?;
-        removed.ok_or_else(|| Failure::NotFound(format!("there is no ban {id}")))
+        let removed = removed.ok_or_else(|| Failure::NotFound(format!("there is no ban {id}")))?;
+        if let Some(subject) = bans::subject(&removed) {
+            let rest = store.ends(time::now(), &removed).map_err(unavailable)?;
+            self.bans.remove(&subject, &rest);
+        }
+        Ok(removed)
     }
 
     /// Takes note of what was done, by whom.
     fn note(&self, by: &str, action: &str, details: &Value) {
-        tracing::info!(by, action, %details, "control");
+        // Each action is in the log, however many there are.
+        tracing::info!(target: crate::logging::AUDIT, by, action, %details, "control");
         if let Err(error) = self.store().note(time::now(), by, action, &details.to_string()) {
             tracing::error!(%error, "an action cannot be stored");
         }

@@ -75,6 +75,7 @@ fn figures(server: &Server) -> Vec<Figure> {
         voice_copies,
         voice_over_budget,
         texts,
+        muted,
         skipped,
         violations,
         forged,
@@ -88,6 +89,7 @@ fn figures(server: &Server) -> Vec<Figure> {
         Figure::voice_packets(voice),
         Figure::voice_copies(voice_copies),
         Figure::dropped("sender-rate", voice_over_budget),
+        Figure::dropped("muted", muted),
         Figure::dropped("forged", forged),
         Figure::texts(texts),
         Figure::counter(

@@ -371,6 +371,9 @@ impl Repeats {
 /// What is said of lines left out is never left out: one line a minute of each kind.
 const TOLD: &str = "voxwire_server::logging::told";
 
+/// What operators do is never left out: nobody covers a ban with twenty kicks.
+pub(crate) const AUDIT: &str = "voxwire_server::control::audit";
+
 fn every_minute(repeats: Arc<Repeats>) -> Sender<()> {
     let (running, ended) = channel();
     // Without the thread, nothing that is left out is told until the end.
@@ -413,8 +416,9 @@ impl<S: Subscriber> Filter<S> for Limit {
 
     fn event_enabled(&self, event: &Event<'_>, _context: &Context<'_, S>) -> bool {
         let metadata = event.metadata();
-        let limited =
-            self.on.load(Relaxed) && *metadata.level() <= LevelFilter::INFO && metadata.target() != TOLD;
+        let limited = self.on.load(Relaxed)
+            && *metadata.level() <= LevelFilter::INFO
+            && ![TOLD, AUDIT].contains(&metadata.target());
         !limited || self.repeats.admit(event)
     }
 }

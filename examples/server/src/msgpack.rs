@@ -385,7 +385,7 @@ impl Service for Hosted {
         let hub = self.hub.stats();
         let (stats, online, groups, in_calls) =
             self.hub.call(|server, _| (server.stats(), server.online(), server.groups(), server.in_calls()));
-        let ServerStats { logins, texts, recordings, joined, packets, stray, violations, .. } = stats;
+        let ServerStats { logins, texts, recordings, joined, packets, stray, muted, violations, .. } = stats;
         let Shared { refusals, kept, transactions, damaged, hashes, .. } = &*self.shared;
         let mut own = vec![
             Figure::sessions(online as u64),
@@ -398,6 +398,7 @@ impl Service for Hosted {
             Figure::counter("call_joins", "Times that a user joined a call", joined),
             Figure::voice_packets(packets),
             Figure::dropped("stray", stray),
+            Figure::dropped("muted", muted),
             Figure::gauge("database_damaged", "1 if the database is damaged", damaged.load(Relaxed).into()),
             Figure::histogram(
                 "database_transaction_seconds",

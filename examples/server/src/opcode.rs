@@ -77,7 +77,7 @@ fn start(
 
 /// What is counted.
 fn figures(server: &Server) -> Vec<Figure> {
-    let ServerStats { logins, calls, established, packets, bytes, violations, .. } = server.stats();
+    let ServerStats { logins, calls, established, packets, bytes, muted, violations, .. } = server.stats();
     vec![
         Figure::sessions(server.logged_in() as u64),
         Figure::calls(server.relays() as u64),
@@ -86,6 +86,7 @@ fn figures(server: &Server) -> Vec<Figure> {
         Figure::calls_established(established),
         Figure::voice_packets(packets),
         Figure::voice_bytes(bytes),
+        Figure::dropped("muted", muted),
         Figure::violations(violations),
     ]
 }

@@ -32,6 +32,19 @@ pub(crate) fn open_private(path: &Path, follow: bool) -> io::Result<File> {
     options.open(path)
 }
 
+/// Closes a file that is there to other users of this machine, as a restored copy may be open to them.
+pub(crate) fn make_private(file: &File) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = file.metadata()?.permissions().mode();
+        if mode & 0o077 != 0 {
+            file.set_permissions(std::fs::Permissions::from_mode(mode & !0o077))?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes a file that is not there, for writing.
 pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     let mut options = File::options();

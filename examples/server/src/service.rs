@@ -2,7 +2,7 @@
 
 use crate::certificate::Certificates;
 use crate::config::Config;
-use crate::control::{self, Control, Moderator, Socket, SocketFile};
+use crate::control::{self, Access, Control, ControlSettings, Moderator, Socket, SocketFile};
 use crate::figure::Figure;
 use crate::logging::LogViolations;
 use crate::names::quoted;
@@ -195,6 +195,8 @@ pub struct Running {
     control: Option<Arc<Control>>,
     recorder: Arc<Recorder>,
     exchanges: Exchanges,
+    /// Who may use the API, and where that is read again.
+    access: Option<(Arc<Access>, ControlSettings)>,
     _socket: Option<SocketFile>,
     /// What goes on for as long as the server runs.
     _tasks: JoinSet<()>,
@@ -217,7 +219,7 @@ pub fn check(config: &Config) -> Result<(), Error> {
 /// A port cannot be bound, or a certificate cannot be used. Nothing is left running then.
 pub async fn start(config: Config) -> Result<Running, Error> {
     let certificates = Certificates::of(&config)?;
-    let (control, tokens) = (Control::open(&config)?, config.control.tokens()?);
+    let (control, access) = (Control::open(&config)?, Access::of(&config)?.map(Arc::new));
     let recorder = Arc::new(Recorder::open(&config, control.as_ref().map(|control| control.events())));
     let (socket, socket_file) = config.control.socket.as_deref().map(Socket::bind).transpose()?.unzip();
     let tls = certificates.tcp()?;
@@ -244,7 +246,7 @@ pub async fn start(config: Config) -> Result<Running, Error> {
     if let Some(control) = &control {
         control.serves(services.clone());
         control.records(recorder.clone());
-        control::spawn_webhooks(control, &config.control.webhooks);
+        control::spawn_webhooks(control, &config.control);
     }
     if let Some(total) = config.descriptors {
         let (weights, most) = (descriptors::weights(&config).collect(), most_connections(&config));
@@ -255,8 +257,9 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         listening.push(Listening { protocol: "http", transport: "tcp", address: http.local_addr()? });
         // What the program serves by HTTP, each part with its own routes.
         let page =
-            status::routes(services.clone(), readiness.clone(), listening.clone(), config.http_deadline);
-        let api = control.clone().zip(tokens).map(|(control, tokens)| control::routes(control, Some(tokens)));
+            status::routes(services.clone(), readiness.clone(), listening.clone(), &config, access.clone());
+        let api = control.clone().filter(|_| access.is_some());
+        let api = api.map(|control| control::routes(control, access.clone()));
         let routes = page.merge(api.unwrap_or_default());
         let limits = status::Limits { connections: config.http_connections, deadline: config.http_deadline };
         tokio::spawn(status::serve(http, routes, limits, exchanges.clone()));
@@ -273,6 +276,7 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         control,
         recorder,
         exchanges,
+        access: access.map(|access| (access, config.control.clone())),
         _socket: socket_file,
         _tasks: tasks,
     })
@@ -408,10 +412,21 @@ impl Running {
         }
     }
 
-    /// Reads what may change while the server runs: the files of its certificates.
+    /// Reads what may change while the server runs: the files of its certificates, and that of the tokens of control.
     pub async fn reload(&self) {
-        let certificates = self.certificates.clone();
-        let _ = tokio::task::spawn_blocking(move || certificates.reload()).await;
+        let (certificates, access) = (self.certificates.clone(), self.access.clone());
+        let read = move || {
+            certificates.reload();
+            let Some((access, settings)) = access else { return };
+            match settings.tokens() {
+                Ok(Some(tokens)) => access.replace(tokens),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(%error, "the tokens cannot be read again: the former ones stay")
+                }
+            }
+        };
+        let _ = tokio::task::spawn_blocking(read).await;
     }
 
     /// Says goodbye to every client, and writes what has to be kept: all protocols at the same time, and all of it within `deadline`.

@@ -5,12 +5,12 @@ mod metrics;
 mod page;
 
 use crate::Error;
-use crate::config::Wanted;
+use crate::config::{Config, Wanted};
+use crate::control::Access;
 use crate::service::{Listening, Readiness, Service};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
-use core::time::Duration;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -31,14 +31,16 @@ pub(crate) async fn bind(wanted: Wanted) -> Result<Option<TcpListener>, Error> {
     }
 }
 
-/// The routes of the status page. An answer ends within `deadline`.
+/// The routes of the status page. An answer ends within the deadline of the settings.
 pub(crate) fn routes(
     services: Services,
     readiness: Arc<Readiness>,
     listening: Vec<Listening>,
-    deadline: Duration,
+    config: &Config,
+    access: Option<Arc<Access>>,
 ) -> Router {
-    let registry = Arc::new(metrics::registry(services.clone(), readiness.clone()));
+    let deadline = config.http_deadline;
+    let registry = Arc::new(metrics::registry(services.clone(), readiness.clone(), access));
     let started = Instant::now();
     let source = page::Source { services, readiness: readiness.clone(), listening, started, deadline };
     page::routes(source)

@@ -92,7 +92,8 @@ fn pcm(parameters: Parameters, order: ByteOrder) -> Pcm {
 
 /// What is counted.
 fn figures(server: &Server) -> Vec<Figure> {
-    let ServerStats { calls: rung, established, packets, bytes, violations, stray, .. } = server.stats();
+    let ServerStats { calls: rung, established, packets, bytes, violations, stray, muted, .. } =
+        server.stats();
     vec![
         Figure::sessions(server.registered() as u64),
         Figure::calls(server.calls().count() as u64),
@@ -101,6 +102,7 @@ fn figures(server: &Server) -> Vec<Figure> {
         Figure::voice_packets(packets),
         Figure::voice_bytes(bytes),
         Figure::dropped("stray", stray),
+        Figure::dropped("muted", muted),
         Figure::violations(violations),
     ]
 }

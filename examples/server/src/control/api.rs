@@ -4,11 +4,12 @@ mod answers;
 mod requests;
 mod stream;
 
-use super::auth::{Actor, Tokens};
+use super::auth::{Access, Actor, Verdict};
 use super::bans::{Ban, Network, Subject};
 use super::realm::{HearingUpdate, Moderator, Realm};
 use super::{Control, Failure, fields, time};
 use crate::recording::Recorded;
+use crate::status::http::Source;
 use answers::{Answer, document, error, json};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, StatusCode, header};
@@ -16,10 +17,12 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Extension, Router};
-use requests::{BanRequest, Body, Kick, Move, MuteRequest, Part, Record, Say, Window, whom};
+use requests::{
+    BanRequest, Body, Kick, MAX_NOTED, Move, MuteRequest, Part, Record, Say, Window, whom, within,
+};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use voxwire_core::Ability;
+use voxwire_core::{Ability, truncated};
 
 /// Where all routes are.
 const PREFIX: &str = "/api/v1";
@@ -54,8 +57,8 @@ fn table() -> Vec<(Method, &'static str, MethodRouter<Arc<Control>>)> {
     ]
 }
 
-/// The routes, for those with a token; without `tokens`, for those whose [`Actor`] the connection says.
-pub(crate) fn routes(control: Arc<Control>, tokens: Option<Tokens>) -> Router {
+/// The routes, for those with a token; without `access`, for those whose [`Actor`] the connection says.
+pub(crate) fn routes(control: Arc<Control>, access: Option<Arc<Access>>) -> Router {
     let routes =
         table().into_iter().fold(Router::new(), |routes, (_, path, answer)| routes.route(path, answer));
     let routes = routes
@@ -72,25 +75,33 @@ pub(crate) fn routes(control: Arc<Control>, tokens: Option<Tokens>) -> Router {
         .with_state(control);
     let routes = routes.layer(DefaultBodyLimit::max(BODY));
     // Before anything else is looked at.
-    let routes = match tokens {
-        Some(tokens) => routes.layer(from_fn_with_state(Arc::new(tokens), authorize)),
+    let routes = match access {
+        Some(access) => routes.layer(from_fn_with_state(access, authorize)),
         None => routes,
     };
     Router::new().nest(PREFIX, routes.layer(from_fn(no_store)))
 }
 
-async fn authorize(State(tokens): State<Arc<Tokens>>, mut request: Request, next: Next) -> Response {
+async fn authorize(
+    State(access): State<Arc<Access>>,
+    Extension(Source(from)): Extension<Source>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let shown = request.headers().get(header::AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
     let token = match shown.split_at_checked(7) {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"Bearer ") => token,
         _ => b"",
     };
-    match tokens.actor(token) {
-        Some(actor) => {
+    match access.judge(from, token) {
+        Verdict::Known(actor) => {
             request.extensions_mut().insert(actor);
             next.run(request).await
         }
-        None => {
+        Verdict::TooMany => {
+            error(StatusCode::TOO_MANY_REQUESTS, "too-many", "wrong tokens: one a second at most, 10 at once")
+        }
+        Verdict::Unknown => {
             let answer = error(
                 StatusCode::UNAUTHORIZED,
                 "unauthorized",
@@ -160,7 +171,9 @@ async fn kick(
     Body(request): Body<Kick>,
 ) -> Answer {
     let (name, moderator, _) = protocol(&control, &name)?;
-    let done = moderator.kick(&whom(&request.client)?, request.reason.as_deref().unwrap_or("kicked"))?;
+    let reason = request.reason.as_deref().unwrap_or("kicked");
+    within("reason", reason)?;
+    let done = moderator.kick(&whom(&request.name, &request.peer)?, reason)?;
     acted(control.clone(), by, "kicked", name, json!(request), done).await
 }
 
@@ -171,7 +184,7 @@ async fn mute(
     Body(request): Body<MuteRequest>,
 ) -> Answer {
     let (name, moderator, realm) = protocol(&control, &name)?;
-    let done = moderator.mute(realm, &whom(&request.client)?, request.mute())?;
+    let done = moderator.mute(realm, &whom(&request.name, &request.peer)?, request.mute())?;
     acted(control.clone(), by, "muted", name, json!(request), done).await
 }
 
@@ -182,7 +195,9 @@ async fn move_client(
     Body(request): Body<Move>,
 ) -> Answer {
     let (name, moderator, _) = protocol(&control, &name)?;
-    let whom = whom(&request.client)?;
+    let whom = whom(&request.name, &request.peer)?;
+    let rooms = [&request.from, &request.to].into_iter().flatten();
+    rooms.into_iter().try_for_each(|room| within("room", room))?;
     let done = moderator.move_client(&whom, request.from.as_deref(), request.to.as_deref())?;
     acted(control.clone(), by, "moved", name, json!(request), done).await
 }
@@ -194,8 +209,11 @@ async fn say(
     Body(request): Body<Say>,
 ) -> Answer {
     let (name, moderator, _) = protocol(&control, &name)?;
+    within("room", &request.room)?;
     let done = moderator.say(&request.room, &control.say_as, &request.text)?;
-    acted(control.clone(), by, "said", name, json!(request), done).await
+    // The log of actions keeps thousands.
+    let request = json!({ "room": request.room, "text": truncated(&request.text, MAX_NOTED) });
+    acted(control.clone(), by, "said", name, request, done).await
 }
 
 /// A game server says this many times a second: it is no entry of the log of actions.
@@ -283,6 +301,8 @@ async fn ban(
     Extension(Actor(by)): Extension<Actor>,
     Body(request): Body<BanRequest>,
 ) -> Answer {
+    within("reason", request.reason.as_deref().unwrap_or_default())?;
+    within("name", request.name.as_deref().unwrap_or_default())?;
     let subject = match (&request.address, &request.name) {
         (Some(address), None) => Subject::Address(address.parse::<Network>().map_err(Failure::Invalid)?),
         (None, Some(name)) if !name.is_empty() => Subject::name(name),

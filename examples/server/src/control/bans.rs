@@ -5,8 +5,8 @@ use super::time::now;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::str::FromStr;
 use serde::Serialize;
-use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock};
+use std::collections::{BTreeMap, btree_map::Entry};
+use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 use voxwire_core::canonical_name;
 
 /// Bans at a time.
@@ -14,7 +14,7 @@ pub(super) const MOST: usize = 100_000;
 
 /// An address and how many of its first bits count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Network {
+pub(crate) struct Network {
     /// IPv4 in the form of IPv6.
     bits: u128,
     prefix: u8,
@@ -24,6 +24,11 @@ impl Network {
     fn new(address: IpAddr, prefix: u8) -> Self {
         let prefix = if address.to_canonical().is_ipv4() { prefix.saturating_add(96) } else { prefix };
         Self { bits: bits(address) & mask(prefix), prefix }
+    }
+
+    /// Whether an address is in it.
+    pub(super) fn contains(self, address: IpAddr) -> bool {
+        bits(address) & mask(self.prefix) == self.bits
     }
 
     /// Whether all addresses of IPv4 are in it.
@@ -86,7 +91,7 @@ impl core::fmt::Display for Network {
 
 /// Whom a ban keeps out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Subject {
+pub(crate) enum Subject {
     Address(Network),
     /// In its canonical form.
     Name(String),
@@ -121,6 +126,8 @@ struct Index {
     /// By prefix, then by the bits before it.
     addresses: BTreeMap<u8, BTreeMap<u128, Option<i64>>>,
     names: BTreeMap<String, Option<i64>>,
+    /// Subjects, those included whose ban has ended.
+    len: usize,
 }
 
 impl Index {
@@ -128,14 +135,52 @@ impl Index {
         // Of two bans of one subject the later end counts.
         let later = |kept: &mut Option<i64>| {
             *kept = kept.zip(until).map(|(kept, until)| kept.max(until));
+            false
         };
-        match subject {
+        let is_new = match subject {
             Subject::Address(Network { bits, prefix }) => {
-                let kept = self.addresses.entry(*prefix).or_default().entry(*bits).or_insert(until);
-                later(kept);
+                match self.addresses.entry(*prefix).or_default().entry(*bits) {
+                    Entry::Occupied(kept) => later(kept.into_mut()),
+                    Entry::Vacant(place) => {
+                        place.insert(until);
+                        true
+                    }
+                }
             }
-            Subject::Name(name) => later(self.names.entry(name.clone()).or_insert(until)),
+            Subject::Name(name) => match self.names.entry(name.clone()) {
+                Entry::Occupied(kept) => later(kept.into_mut()),
+                Entry::Vacant(place) => {
+                    place.insert(until);
+                    true
+                }
+            },
+        };
+        self.len = self.len.saturating_add(usize::from(is_new));
+    }
+
+    /// Forgets a subject, of which all bans have ended.
+    fn remove(&mut self, subject: &Subject) {
+        let removed = match subject {
+            Subject::Address(Network { bits, prefix }) => {
+                let network = self.addresses.get_mut(prefix);
+                let removed = network.and_then(|bans| bans.remove(bits)).is_some();
+                self.addresses.retain(|_, bans| !bans.is_empty());
+                removed
+            }
+            Subject::Name(name) => self.names.remove(name).is_some(),
+        };
+        self.len = self.len.saturating_sub(usize::from(removed));
+    }
+
+    /// Forgets those whose bans have ended.
+    fn forget_ended(&mut self, now: i64) {
+        let holds = |until: &Option<i64>| until.is_none_or(|until| until > now);
+        self.names.retain(|_, until| holds(until));
+        for bans in self.addresses.values_mut() {
+            bans.retain(|_, until| holds(until));
         }
+        self.addresses.retain(|_, bans| !bans.is_empty());
+        self.len = self.addresses.values().map(BTreeMap::len).fold(self.names.len(), usize::saturating_add);
     }
 }
 
@@ -152,8 +197,29 @@ impl Bans {
                 index.add(&subject, ban.until);
             }
         })?;
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = index;
+        *self.lock() = index;
         Ok(())
+    }
+
+    fn lock(&self) -> RwLockWriteGuard<'_, Index> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A ban more, which has been stored.
+    pub(super) fn add(&self, subject: &Subject, until: Option<i64>) {
+        let mut index = self.lock();
+        // Of those that are stored, as many have not ended at most.
+        if index.len >= 2 * MOST {
+            index.forget_ended(now());
+        }
+        index.add(subject, until);
+    }
+
+    /// A ban less: `rest` says when those end that there still are of its subject.
+    pub(super) fn remove(&self, subject: &Subject, rest: &[Option<i64>]) {
+        let mut index = self.lock();
+        index.remove(subject);
+        rest.iter().for_each(|until| index.add(subject, *until));
     }
 
     /// Whether an address may come in. A look-up for each length of prefix that there is a ban of.
@@ -227,7 +293,7 @@ mod tests {
     fn c_31_an_address_is_kept_out_by_each_ban_that_holds_for_it() {
         let bans = Bans::default();
         let lets_in = |address: &str| bans.lets_in(address.parse().unwrap());
-        let add = |subject: &Subject, until| bans.0.write().unwrap().add(subject, until);
+        let add = |subject: &Subject, until| bans.add(subject, until);
         let address = |text: &str| Subject::Address(text.parse().unwrap());
         assert!(lets_in("192.0.2.7"));
         add(&address("192.0.2.0/24"), Some(now() + 1000));
@@ -240,5 +306,13 @@ mod tests {
         assert!(!lets_in("2001:db8:1::9"));
         add(&Subject::name("Jose\u{301}"), None);
         assert!(!bans.allows("Jos\u{e9}") && bans.allows("jose"));
+        // Of several bans of one subject, what is left holds.
+        bans.remove(&address("2001:db8::/32"), &[Some(now() - 1)]);
+        bans.remove(&address("192.0.2.0/24"), &[Some(now() + 9)]);
+        bans.remove(&Subject::name("Jos\u{e9}"), &[]);
+        assert!(lets_in("2001:db8:1::9") && !lets_in("192.0.2.7") && bans.allows("Jos\u{e9}"));
+        let mut index = bans.lock();
+        index.forget_ended(now());
+        assert_eq!((index.len, index.addresses.len(), index.names.len()), (1, 1, 0));
     }
 }

@@ -1,13 +1,16 @@
 //! One protocol under control, the same for all sessions: what the API asks of it.
 
+use super::Failure;
+use super::bans::Subject;
 use super::decisions::{Decisions, Muted, Set};
 use super::known::Known;
-use super::{Control, Failure};
 use crate::recording::{Recorded, Tap, What};
 use core::fmt::Display;
+use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use voxwire_core::{Ability, Member, Moderation, Mute, PeerId, Unsupported};
+use voxwire_core::{Ability, Member, Moderation, Mute, PeerId, Unsupported, canonical_name};
 use voxwire_transport::Handle;
 
 /// What is known of the clients of one protocol, and what was decided about them. Locked after the session, always.
@@ -63,7 +66,7 @@ pub(crate) struct HearingUpdate {
     pub(crate) others: Option<Others>,
     /// Whom each listener hears; `null` for what holds for listeners without a set.
     #[serde(default)]
-    pub(crate) listeners: std::collections::BTreeMap<String, Option<Vec<String>>>,
+    pub(crate) listeners: BTreeMap<String, Option<Vec<String>>>,
 }
 
 /// Whom listeners without a set hear.
@@ -89,8 +92,8 @@ pub(crate) trait Moderator: Send + Sync {
     fn members(&self, offset: usize, limit: usize) -> Page<Listed>;
     /// Disconnects. Returns how many connections.
     fn kick(&self, whom: &Whom, reason: &str) -> Result<usize, Failure>;
-    /// Disconnects those that a ban keeps out. Returns how many connections.
-    fn kick_banned(&self, control: &Control) -> usize;
+    /// Disconnects those that a ban of this subject keeps out. Returns how many connections.
+    fn kick_banned(&self, subject: &Subject) -> usize;
     /// Returns how many connections it holds for already.
     fn mute(&self, realm: &Realm, whom: &Whom, mute: Mute) -> Result<usize, Failure>;
     fn muted(&self, realm: &Realm, offset: usize, limit: usize) -> Page<Muted>;
@@ -134,16 +137,20 @@ impl<S: Moderation<Framing: Send> + Send + 'static> Moderator for Handle<S> {
         self.call(|session, now| on_each(session, whom, |session, peer| session.kick(now, peer, reason)))
     }
 
-    fn kick_banned(&self, control: &Control) -> usize {
+    fn kick_banned(&self, subject: &Subject) -> usize {
         self.call(|session, now| {
-            let named = session.members().filter(|member| {
-                member.name.map(String::from_utf8_lossy).is_some_and(|name| !control.allows(&name))
-            });
-            let from = session
-                .connections_from()
-                .filter(|(_, address)| address.is_some_and(|address| !control.lets_in(address.ip())));
-            let banned: Vec<PeerId> =
-                named.map(|member| member.peer).chain(from.map(|(peer, _)| peer)).collect();
+            let banned: Vec<PeerId> = match subject {
+                Subject::Name(banned) => {
+                    let is_banned = |name: &[u8]| *canonical_name(&String::from_utf8_lossy(name)) == **banned;
+                    let named = session.members().filter(|member| member.name.is_some_and(is_banned));
+                    named.map(|member| member.peer).collect()
+                }
+                Subject::Address(network) => {
+                    let from = session.connections_from();
+                    let is_banned = |address: SocketAddr| network.contains(address.ip());
+                    from.filter(|(_, from)| from.is_some_and(is_banned)).map(|(peer, _)| peer).collect()
+                }
+            };
             banned.into_iter().filter(|peer| session.kick(now, *peer, super::BANNED).is_ok()).count()
         })
     }
@@ -180,16 +187,19 @@ impl<S: Moderation<Framing: Send> + Send + 'static> Moderator for Handle<S> {
         self.call(|session, _| {
             needs(session, true, Ability::Hearing)?;
             let mut decisions = realm.lock();
+            // All of it, or nothing.
+            let sets = decisions.check(&update.listeners).map_err(|limit| Failure::Invalid(limit.0))?;
+            let listeners: Vec<String> = sets.listeners().map(str::to_owned).collect();
+            decisions.apply(sets);
             if let Some(others) = update.others {
                 decisions.closed = others == Others::Nobody;
                 session.close_hearing(decisions.closed);
             }
-            let mut done = 0_usize;
-            for (listener, hears) in &update.listeners {
-                decisions.set(listener, hears.as_deref()).map_err(|limit| Failure::Invalid(limit.0))?;
-                done += apply_hearing(session, &decisions, listener).map_err(refused)?;
-            }
-            Ok(done)
+            let mut found = Found::new();
+            let done = listeners
+                .iter()
+                .map(|listener| apply_hearing(session, &decisions, listener, &mut found).map_err(refused));
+            done.sum()
         })
     }
 
@@ -234,22 +244,37 @@ pub(super) fn apply<S: Moderation>(session: &mut S, realm: &Realm, peer: PeerId,
         if session.lacks(Ability::Hearing).is_some() {
             return Ok(());
         }
+        let mut found = Found::new();
         if decisions.hears(name).is_some() {
-            apply_hearing(session, &decisions, name)?;
+            apply_hearing(session, &decisions, name, &mut found)?;
         }
-        let listeners = decisions.listeners_of(name);
-        listeners.iter().try_for_each(|listener| apply_hearing(session, &decisions, listener).map(drop))
+        let mut listeners = decisions.listeners_of(name);
+        listeners.try_for_each(|listener| apply_hearing(session, &decisions, listener, &mut found).map(drop))
     });
     if let Err(error) = applied {
         tracing::warn!(%peer, %error, "what was decided about a client does not hold for it");
     }
 }
 
+/// The connections of speakers, each looked up once: many sets may name it.
+struct Found<'d>(BTreeMap<&'d str, Vec<PeerId>>);
+
+impl<'d> Found<'d> {
+    const fn new() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    fn peers<S: Moderation>(&mut self, session: &S, speaker: &'d str) -> &[PeerId] {
+        self.0.entry(speaker).or_insert_with(|| session.named(speaker))
+    }
+}
+
 /// Tells the session whom a listener hears. Returns how many connections it has.
-fn apply_hearing<S: Moderation>(
+fn apply_hearing<'d, S: Moderation>(
     session: &mut S,
-    decisions: &Decisions,
+    decisions: &'d Decisions,
     listener: &str,
+    found: &mut Found<'d>,
 ) -> Result<usize, S::Refusal> {
     let peers = session.named(listener);
     if peers.is_empty() {
@@ -257,7 +282,7 @@ fn apply_hearing<S: Moderation>(
     }
     let speakers: Option<Vec<PeerId>> = decisions
         .hears(listener)
-        .map(|hears| hears.iter().flat_map(|speaker| session.named(speaker)).collect());
+        .map(|hears| hears.iter().flat_map(|speaker| found.peers(session, speaker).to_vec()).collect());
     peers.iter().try_for_each(|peer| session.set_hearing(*peer, speakers.as_deref()))?;
     Ok(peers.len())
 }

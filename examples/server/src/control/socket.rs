@@ -3,11 +3,12 @@
 use super::auth::Actor;
 use crate::Error;
 use crate::status::Exchanges;
-use crate::status::http::exchange;
+use crate::status::http::{RequestState, exchange};
 use axum::{Extension, Router};
 use core::time::Duration;
 use std::fs::Permissions;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::UnixListener;
@@ -41,16 +42,22 @@ impl Socket {
         if left && std::os::unix::net::UnixStream::connect(path).is_err() {
             std::fs::remove_file(path).map_err(wrong)?;
         }
-        // Made under another name, so that no other user can open it before its mode is set.
+        // Made in a folder that no other user can look into, whatever the umask is: none can open it before its mode is set.
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let made = path.with_file_name(format!(".{name}.{}", std::process::id()));
-        let _ = std::fs::remove_file(&made);
-        let listener = UnixListener::bind(&made).map_err(wrong)?;
-        std::fs::set_permissions(&made, Permissions::from_mode(0o600)).map_err(wrong)?;
-        let linked = std::fs::hard_link(&made, path);
-        let _ = std::fs::remove_file(&made);
-        linked.map_err(wrong)?;
-        Ok((Self(listener), SocketFile(path.into())))
+        let hidden = path.with_file_name(format!(".{name}.{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&hidden);
+        std::fs::DirBuilder::new().mode(0o700).create(&hidden).map_err(wrong)?;
+        let listener = Self::bind_hidden(&hidden.join("s"), path);
+        let _ = std::fs::remove_dir_all(&hidden);
+        Ok((Self(listener.map_err(wrong)?), SocketFile(path.into())))
+    }
+
+    /// Binds `made`, and gives it its place once it is private.
+    fn bind_hidden(made: &Path, path: &Path) -> io::Result<UnixListener> {
+        let listener = UnixListener::bind(made)?;
+        std::fs::set_permissions(made, Permissions::from_mode(0o600))?;
+        std::fs::hard_link(made, path)?;
+        Ok(listener)
     }
 }
 
@@ -68,7 +75,7 @@ pub(crate) async fn serve(
             Ok((stream, _)) => {
                 let user = stream.peer_cred().map_or_else(|_| "?".into(), |user| user.uid().to_string());
                 let routes = routes.clone().layer(Extension(Actor(format!("socket, user {user}"))));
-                tokio::spawn(exchange(stream, routes, deadline, slot, &exchanges));
+                tokio::spawn(exchange(stream, routes, deadline, slot, RequestState::new(&exchanges)));
             }
             Err(error) => {
                 tracing::warn!(%error, "the control socket cannot accept");

@@ -2,8 +2,8 @@
 
 use super::bans::{Ban, MOST};
 use crate::Error;
-use crate::private_files::{create_folder, open_private};
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use crate::private_files::{create_folder, make_private, open_private};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 use serde::Serialize;
 use std::path::Path;
 use std::time::Duration;
@@ -47,9 +47,16 @@ impl Store {
     pub(super) fn open(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(FILE);
         create_folder(folder).map_err(|error| Error::Write { path: folder.into(), error })?;
-        open_private(&path, true).map_err(|error| Error::Write { path: path.clone(), error })?;
+        // The folder may be a link that the operator has made. The file may be none that somebody else has.
+        let folder = folder.canonicalize().map_err(|error| Error::Write { path: path.clone(), error })?;
+        let path = folder.join(FILE);
+        let file = open_private(&path, false).map_err(|error| Error::Write { path: path.clone(), error })?;
+        make_private(&file).map_err(|error| Error::Write { path: path.clone(), error })?;
         let wrong = |error: rusqlite::Error| Error::Database { path: path.clone(), error: error.to_string() };
-        let mut db = Connection::open(&path).map_err(wrong)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let mut db = Connection::open_with_flags(&path, flags).map_err(wrong)?;
         Self::prepare(&mut db).map_err(wrong)?;
         Ok(Self(db))
     }
@@ -110,6 +117,14 @@ impl Store {
     /// Removes a ban, which comes out.
     pub(super) fn remove_ban(&self, id: i64) -> rusqlite::Result<Option<Ban>> {
         self.0.query_row("DELETE FROM bans WHERE id = ?1 RETURNING *", [id], ban).optional()
+    }
+
+    /// When the bans end that there are of the subject of this one.
+    pub(super) fn ends(&self, now: i64, ban: &Ban) -> rusqlite::Result<Vec<Option<i64>>> {
+        let same =
+            "SELECT until FROM bans WHERE address IS ?1 AND name IS ?2 AND (until IS NULL OR until > ?3)";
+        let mut rows = self.0.prepare(same)?;
+        rows.query_map(params![ban.address, ban.name, now], |row| row.get(0))?.collect()
     }
 
     /// Takes note of an action.

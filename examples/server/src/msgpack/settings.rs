@@ -11,7 +11,8 @@ use core::fmt;
 use core::time::Duration;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use voxwire_msgpack::DEFAULT_PORT;
+use voxwire_core::canonical_name;
+use voxwire_msgpack::{DEFAULT_PORT, ECHO};
 
 impl Protocol {
     /// Accounts, chat, groups, voice messages and group calls, over ZeroMQ or plain TCP.
@@ -109,12 +110,28 @@ impl Hosted for Msgpack {
     type Flags = NoFlags;
 }
 
+impl Msgpack {
+    /// Whether an account has a name that the server itself uses.
+    fn check_reserved(&self, name: &str, config: &Config) -> Result<(), String> {
+        let is_same = |other: &str| canonical_name(name) == canonical_name(other);
+        let advice = if config.control.is_on() && is_same(&config.control.say_as) {
+            "texts of operators come from that name: rename it, or set another control-say-as"
+        } else if self.echo && is_same(ECHO) {
+            "what users hear of themselves comes from that name: rename it, or set echo = false"
+        } else {
+            return Ok(());
+        };
+        Err(format!("the account {} will not do: {advice}", quoted(name)))
+    }
+}
+
 impl Section for Msgpack {
     fn check(&self, config: &Config) -> Result<(), String> {
         for (name, password) in &self.accounts {
             if let Err(error) = voxwire_msgpack::check_name(name.as_bytes()) {
                 return Err(format!("the account {} will not do: {error}", quoted(name)));
             }
+            self.check_reserved(name, config)?;
             if password.is_empty() || password.len() > 255 {
                 let expected = "a password of 1 to 255 bytes expected";
                 return Err(format!("the account {} will not do: {expected}", quoted(name)));

@@ -12,16 +12,19 @@ use hyper_util::service::TowerToHyperService;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
+use tokio_io_timeout::TimeoutStream;
 use voxwire_core::source;
 
 /// Bytes of a request's head, and of an answer's part that waits to be taken: hyper's least.
 const BUFFER: usize = 8 * 1024;
 /// Bytes of a request's body, where a route reads one.
 const BODY: usize = 64 * 1024;
+/// Bytes that the system may hold of an answer.
+const SEND_BUFFER: usize = 64 * 1024;
 /// How long to wait after an accept that failed.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -57,13 +60,24 @@ impl Exchanges {
     }
 }
 
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source(pub(crate) IpAddr);
+
+/// A connection that is answered.
+struct Connection {
+    from: IpAddr,
+    request: RequestState,
+    task: AbortHandle,
+}
+
 /// Serves `routes` until the runtime ends. The limits hold for all of them.
 pub(crate) async fn serve(listener: TcpListener, routes: Router, limits: Limits, exchanges: Exchanges) {
     let app = routes.layer(DefaultBodyLimit::max(BODY));
     let slots = Arc::new(Semaphore::new(limits.connections));
     let mut told: Option<Instant> = None;
     // In the order in which they came.
-    let mut connections: Vec<(IpAddr, AbortHandle)> = Vec::with_capacity(limits.connections);
+    let mut connections: Vec<Connection> = Vec::with_capacity(limits.connections);
     loop {
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -78,14 +92,30 @@ pub(crate) async fn serve(listener: TcpListener, routes: Router, limits: Limits,
                 continue;
             }
         };
-        connections.retain(|(_, connection)| !connection.is_finished());
+        connections.retain(|connection| !connection.task.is_finished());
         if slots.available_permits() == 0 {
             evict(&mut connections);
         }
         // An evicted connection gives its place, and the descriptor, back before any other client is accepted.
         let Ok(slot) = slots.clone().acquire_owned().await else { return };
-        let task = tokio::spawn(exchange(stream, app.clone(), limits.deadline, slot, &exchanges));
-        connections.push((source(from.ip()), task.abort_handle()));
+        let request = RequestState::new(&exchanges);
+        bound(&stream, limits.deadline);
+        let app = app.clone().layer(Extension(Source(from.ip())));
+        let task = tokio::spawn(exchange(stream, app, limits.deadline, slot, request.clone()));
+        connections.push(Connection { from: source(from.ip()), request, task: task.abort_handle() });
+    }
+}
+
+/// Bounds what the system holds for a client that takes nothing, and for how long it does that for one that has vanished.
+fn bound(stream: &TcpStream, deadline: Duration) {
+    let socket = socket2::SockRef::from(stream);
+    let bounded = socket.set_send_buffer_size(SEND_BUFFER);
+    #[cfg(target_os = "linux")]
+    let bounded = bounded.and_then(|()| socket.set_tcp_user_timeout(Some(deadline)));
+    #[cfg(not(target_os = "linux"))]
+    let _ = deadline;
+    if let Err(error) = bounded {
+        tracing::debug!(%error, "status page");
     }
 }
 
@@ -106,7 +136,7 @@ enum Progress {
 }
 
 impl RequestState {
-    fn new(exchanges: &Exchanges) -> Self {
+    pub(crate) fn new(exchanges: &Exchanges) -> Self {
         Self { exchanges: exchanges.clone(), state: Arc::default() }
     }
 
@@ -129,28 +159,18 @@ impl RequestState {
     }
 }
 
-/// One request and its answer.
-pub(crate) fn exchange<T>(
+/// One request and its answer. A client that takes nothing of it for `deadline` is given up.
+pub(crate) async fn exchange<T>(
     stream: T,
     app: Router,
     deadline: Duration,
     slot: OwnedSemaphorePermit,
-    exchanges: &Exchanges,
-) -> impl Future<Output = ()> + Send + use<T>
-where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: RequestState,
+) where
+    T: AsyncRead + AsyncWrite + Send + 'static,
 {
-    let request = RequestState::new(exchanges);
-    async move {
-        answer(stream, app, deadline, request).await;
-        drop(slot);
-    }
-}
-
-async fn answer<T>(stream: T, app: Router, deadline: Duration, request: RequestState)
-where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(deadline));
     let mut http = http1::Builder::new();
     // Without keep-alive no client is idle.
     http.timer(TokioTimer::new()).header_read_timeout(deadline).max_buf_size(BUFFER).keep_alive(false);
@@ -160,7 +180,7 @@ where
         ready(asked)
     });
     let app = app.layer(Extension(request.clone())).layer(begin);
-    let exchange = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+    let exchange = http.serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(app));
     tokio::pin!(exchange);
     let mut done = timeout(deadline, &mut exchange).await;
     if done.is_err() && request.is_lasting() {
@@ -171,19 +191,24 @@ where
         Ok(Err(error)) => tracing::debug!(%error, "status page"),
         Err(_) => tracing::debug!("status page: deadline"),
     }
+    drop(slot);
 }
 
-/// Ends the oldest connection of the address that has most.
-fn evict(connections: &mut Vec<(IpAddr, AbortHandle)>) {
+/// Ends the oldest connection of the address that has most. Answers that last are those of operators: they are ended where there is nothing
+/// else.
+fn evict(connections: &mut Vec<Connection>) {
     let mut held: BTreeMap<IpAddr, usize> = BTreeMap::new();
-    for (from, _) in connections.iter() {
-        *held.entry(*from).or_default() += 1;
+    let lasts: Vec<bool> = connections.iter().map(|connection| connection.request.is_lasting()).collect();
+    let all_last = lasts.iter().all(|lasts| *lasts);
+    let may_end = |at: usize| all_last || lasts.get(at) == Some(&false);
+    for (_, connection) in connections.iter().enumerate().filter(|(at, _)| may_end(*at)) {
+        *held.entry(connection.from).or_default() += 1;
     }
-    let most = connections.iter().map(|(from, _)| held.get(from).copied().unwrap_or_default()).max();
-    let oldest = connections.iter().position(|(from, _)| held.get(from).copied() == most);
+    let most = held.values().copied().max();
+    let mut ends = connections.iter().enumerate().filter(|(at, _)| may_end(*at));
+    let oldest = ends.find(|(_, connection)| held.get(&connection.from).copied() == most).map(|(at, _)| at);
     if let Some(at) = oldest {
-        let (_, connection) = connections.remove(at);
-        connection.abort();
+        connections.remove(at).task.abort();
     }
 }
 

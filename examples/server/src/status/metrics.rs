@@ -1,6 +1,7 @@
 //! `/metrics`, in the text format of OpenMetrics. No label and no name comes from a peer.
 
 use super::Services;
+use crate::control::Access;
 use crate::figure::{Figure, Value};
 use crate::service::Readiness;
 use axum::http::header::CONTENT_TYPE;
@@ -15,7 +16,11 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The registry of a server that starts now.
-pub(super) fn registry(services: Services, readiness: Arc<Readiness>) -> Registry {
+pub(super) fn registry(
+    services: Services,
+    readiness: Arc<Readiness>,
+    access: Option<Arc<Access>>,
+) -> Registry {
     let mut registry = Registry::default();
     #[expect(clippy::disallowed_methods, reason = "the wall clock is what is asked for")]
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -23,7 +28,7 @@ pub(super) fn registry(services: Services, readiness: Arc<Readiness>) -> Registr
     registry.register("process_start_time_seconds", "When the process was started, in Unix time", started);
     let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("voxwire_build", "Of the program", build);
-    registry.register_collector(Box::new(Figures { services, readiness }));
+    registry.register_collector(Box::new(Figures { services, readiness, access }));
     registry
 }
 
@@ -38,6 +43,8 @@ pub(super) fn answer(registry: &Registry) -> impl IntoResponse + use<> {
 struct Figures {
     services: Services,
     readiness: Arc<Readiness>,
+    /// Who may use the control API.
+    access: Option<Arc<Access>>,
 }
 
 impl Collector for Figures {
@@ -45,6 +52,12 @@ impl Collector for Figures {
         let ready = ConstGauge::new(u32::from(self.readiness.reason().is_none()));
         let help = "1 if clients should be sent here, see /readyz";
         ready.encode(encoder.encode_descriptor("voxwire_ready", help, None, MetricType::Gauge)?)?;
+        if let Some(Figure { name, help, value, .. }) = self.access.as_ref().map(|access| access.figure()) {
+            encode(
+                encoder.encode_descriptor(&format!("voxwire_{name}"), help, None, MetricType::Counter)?,
+                value,
+            )?;
+        }
         // What one name stands for is written together, whichever protocols have it.
         let mut families: BTreeMap<&str, Vec<(&'static str, Figure)>> = BTreeMap::new();
         for service in self.services.iter() {

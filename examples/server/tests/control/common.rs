@@ -103,6 +103,18 @@ impl Controlled {
         ))
     }
 
+    /// The status of an answer that may not end.
+    pub fn send_head(&self, method: &str, path: &str) -> u16 {
+        let mut stream = self.connect();
+        let token = format!("Authorization: Bearer {TOKEN}");
+        stream
+            .write_all(format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{token}\r\n\r\n").as_bytes())
+            .unwrap();
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).unwrap();
+        String::from_utf8_lossy(&head[9..]).parse().unwrap()
+    }
+
     pub fn raw(&self, request: &str) -> (u16, String) {
         let mut stream = self.connect();
         stream.write_all(request.as_bytes()).unwrap();

@@ -15,6 +15,7 @@ mod common;
 mod ctl;
 mod events;
 mod hostile;
+mod limits;
 mod protocols;
 mod recordings;
 mod schemathesis;

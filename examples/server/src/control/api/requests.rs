@@ -17,6 +17,11 @@ use voxwire_core::{Mute, PeerId};
 const LIMIT: usize = 100;
 const MOST: usize = 1000;
 
+/// Characters of a name of a client or a room, and of the reason of a kick or a ban. No protocol has longer names.
+const MAX_TEXT: usize = 255;
+/// Bytes of a text that are kept in the log of actions.
+pub(super) const MAX_NOTED: usize = 1024;
+
 /// A hundred years.
 const LONGEST: u32 = 3_153_600_000;
 
@@ -87,18 +92,28 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
-/// Whom a request is about: by name, or by connection.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Client {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    peer: Option<String>,
+/// Whether a text is no longer than such texts may be.
+pub(super) fn within(what: &str, text: &str) -> Result<(), Failure> {
+    match text.chars().count() {
+        count if count > MAX_TEXT => {
+            Err(Failure::Invalid(format!("{what} of {count} characters: at most {MAX_TEXT} expected")))
+        }
+        _ => Ok(()),
+    }
 }
 
-pub(super) fn whom(client: &Client) -> Result<Whom, Failure> {
-    match (&client.name, &client.peer) {
-        (Some(name), None) if !name.is_empty() => Ok(Whom::Name(name.clone())),
+/// A field that may be missing, and is a text if it is there.
+fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    String::deserialize(deserializer).map(Some)
+}
+
+/// Whom a request is about: by name, or by connection.
+pub(super) fn whom(name: &Option<String>, peer: &Option<String>) -> Result<Whom, Failure> {
+    match (name, peer) {
+        (Some(name), None) if !name.is_empty() => {
+            within("name", name)?;
+            Ok(Whom::Name(name.clone()))
+        }
         (None, Some(peer)) => {
             let numbers = peer.split_once('.');
             let number = |text: &str| text.parse::<u32>().ok().filter(|number| number.to_string() == text);
@@ -113,17 +128,23 @@ pub(super) fn whom(client: &Client) -> Result<Whom, Failure> {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Kick {
-    #[serde(flatten)]
-    pub(super) client: Client,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<String>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub(super) peer: Option<String>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub(super) reason: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct MuteRequest {
-    #[serde(flatten)]
-    pub(super) client: Client,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<String>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub(super) peer: Option<String>,
     voice: bool,
     #[serde(default)]
     text: bool,
@@ -136,16 +157,19 @@ impl MuteRequest {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Move {
-    #[serde(flatten)]
-    pub(super) client: Client,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<String>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub(super) peer: Option<String>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub(super) from: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub(super) to: Option<String>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Say {
     pub(super) room: String,
@@ -156,14 +180,17 @@ pub(super) struct Say {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Record {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "given")]
     room: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "given")]
     name: Option<String>,
 }
 
 impl Record {
     pub(super) fn what(self) -> Result<What, Failure> {
+        for name in self.room.iter().chain(&self.name) {
+            within("name", name)?;
+        }
         match (self.room, self.name) {
             (Some(room), None) => Ok(What::Room(room)),
             (None, Some(name)) => Ok(What::Name(name)),
