@@ -66,7 +66,7 @@ pub use {
     voice::{Channel, Options, Priority, Recipient, VoiceData},
     voxwire_core::{NameError, check_label, check_name},
     wire::{
-        ClientId, Codec, CodecSettings, DEFAULT_PORT, DEFAULT_QUIC_PORT, HEAD_LEN, LIMITS, MAGIC,
+        ClientId, Codec, CodecSettings, DEFAULT_PORT, DEFAULT_QUIC_PORT, ECHO, HEAD_LEN, LIMITS, MAGIC,
         MAX_DESTINATIONS, MAX_NAME, MAX_PACKET, MAX_TEXT, Profile, RELAY_HEAD_LEN, RoomId, SERVER_ONLY,
         SERVER_ONLY_ROOM, TEXT_HEAD_LEN, VOICE_HEAD_LEN, Wire,
     },

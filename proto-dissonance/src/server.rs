@@ -1,5 +1,6 @@
 mod clients;
 mod control;
+mod echo;
 mod join;
 mod listening;
 mod moderation;
@@ -113,6 +114,8 @@ impl Flags {
     const WATCHED: u8 = 4;
     /// The connection has tried a handshake.
     const TRIED: u8 = 8;
+    /// It listens to the room in which it hears itself.
+    const ECHO: u8 = 16;
 
     const fn has(self, flag: u8) -> bool {
         self.0 & flag != 0

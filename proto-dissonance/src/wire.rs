@@ -38,6 +38,8 @@ pub(crate) const MAX_RELAY_HEAD: usize = RELAY_HEAD_LEN + 2 * MAX_DESTINATIONS +
 pub const MAX_NAME: usize = 255;
 /// The destination that is no client: later clients send voice there that only the server should see.
 pub const SERVER_ONLY: ClientId = ClientId::new(u16::MAX);
+/// The room in which a client hears itself, and the player that it hears there: see [`ServerSettings::echo`](crate::ServerSettings::echo).
+pub const ECHO: &str = "echo";
 /// The room whose voice later clients send to [`SERVER_ONLY`] when no client listens to it.
 pub const SERVER_ONLY_ROOM: &str = "FEE5233F-185F-4C73-AC6F-EE325998D526";
 

@@ -6,6 +6,7 @@ mod kit;
 mod client;
 mod costs;
 mod dialogue;
+mod echo;
 mod hostile;
 mod independent;
 mod json;

@@ -55,5 +55,5 @@ pub use {
     server::{MAX_CALLED, MAX_PENDING_CALLS, RelayAddress, Server, ServerSettings, ServerStats, reason},
     types::Text,
     voxwire_core::{NameError, check_name},
-    wire::{CLIENT_LIMITS, DEFAULT_PORT, HEAD_LEN, LIMITS, MAX_NAME, MAX_VOICE, VOICE_HEAD_LEN, Wire},
+    wire::{CLIENT_LIMITS, DEFAULT_PORT, ECHO, HEAD_LEN, LIMITS, MAX_NAME, MAX_VOICE, VOICE_HEAD_LEN, Wire},
 };

@@ -6,7 +6,7 @@ mod relay;
 mod settings;
 
 use crate::types::Text;
-use crate::{Framing, Packet, Refusal, ServerCommand, ServerEvent, Violation, Wire};
+use crate::{ECHO, Framing, Packet, Refusal, ServerCommand, ServerEvent, Violation, Wire};
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use contacts::Changes;
 use core::net::{IpAddr, SocketAddr};
@@ -125,7 +125,7 @@ impl Server {
             wire: Wire { limits: settings.limits, ..Wire::SERVER },
             peers: Connections::new(max),
             names: if settings.any_name { Names::exact(max) } else { Names::new(max) },
-            roster: 0,
+            roster: if settings.echo { contacts::encoded(ECHO.as_bytes()) } else { 0 },
             changes: Changes::default(),
             relays: Relays::default(),
             hearing: Hearing::new(),
@@ -210,6 +210,11 @@ impl Server {
                 Err(Violation::Unexpected { state: "talking to the server", message })
             }
         }
+    }
+
+    /// Whether a name is that of the contact that sends back what it hears.
+    fn is_echo(&self, name: &[u8]) -> bool {
+        self.settings.echo && name == ECHO.as_bytes()
     }
 
     fn client(&self, peer: PeerId) -> Option<&Client> {

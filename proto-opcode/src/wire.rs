@@ -24,6 +24,9 @@ pub const LIMITS: Limits = Limits { max_frame: 64 * 1024, max_text: MAX_NAME, ..
 pub const CLIENT_LIMITS: Limits =
     Limits { max_frame: 1024 * 1024, max_text: 64 * 1024, max_items: 128 * 1024, ..LIMITS };
 
+/// The contact that is called to hear oneself: see [`ServerSettings::echo`](crate::ServerSettings::echo).
+pub const ECHO: &str = "echo";
+
 /// Ours only: before the host of the CallRequest by which a server that carries calls tells a caller that does not listen where
 /// to connect to. Without it that would look like a call of the callee's.
 pub(crate) const OWN_CALL: &str = "relay ";

@@ -4,6 +4,7 @@ mod harness;
 
 mod costs;
 mod dialogue;
+mod echo;
 mod hostile;
 mod json;
 mod laws;

@@ -46,7 +46,7 @@ fn o_08_o_09_a_call_is_heard_straight_and_carried() {
         let heard = temporary(&format!("o08-heard-{n}.wav"));
         let bob = server.spawn(&format!("wait --name bob --record {}", heard.display()), "waiting");
         let (code, out, _) = server.client("contacts --name carol");
-        assert_eq!((code, out.as_str()), (Some(0), "logged in as carol\nbob\n"));
+        assert_eq!((code, out.as_str()), (Some(0), "logged in as carol\nbob\necho\n"));
         let call = format!("call bob {flags} --name alice --play {}", said.display());
         let (code, out, error) = server.client(&call);
         assert_eq!(code, Some(0), "{out}{error}");
@@ -154,11 +154,11 @@ fn a_name_with_a_secret_is_its_owners() {
     // A client that shows the secret takes the name over.
     let old = server.spawn("wait --name bob --secret hush", "waiting");
     let (code, out, _) = server.client("contacts --name bob --secret hush");
-    assert_eq!((code, out.as_str()), (Some(0), "logged in as bob\n"));
+    assert_eq!((code, out.as_str()), (Some(0), "logged in as bob\necho\n"));
     let (code, _, error) = old.end();
     assert!(code == Some(1) && error.contains("lost"), "{error}");
     let (code, out, _) = server.client("contacts --name alice");
-    assert_eq!((code, out.as_str()), (Some(0), "logged in as alice\n"));
+    assert_eq!((code, out.as_str()), (Some(0), "logged in as alice\necho\n"));
 }
 
 fn python(arguments: &[&str]) -> Command {

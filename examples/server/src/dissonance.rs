@@ -30,14 +30,18 @@ fn start(
     control: Option<Arc<Control>>,
     tap: Arc<Tap>,
 ) -> Result<HubService<Server>, Error> {
-    let Dissonance { rooms, rooms_only, token, max_rooms, record_rooms, .. } = dissonance.clone();
-    let defaults = match config.profile_of(Protocol::DISSONANCE) {
+    let Dissonance { rooms, rooms_only, token, max_rooms, echo, record_rooms, .. } = dissonance.clone();
+    let profile = config.profile_of(Protocol::DISSONANCE);
+    let defaults = match profile {
         Profile::Safe => ServerSettings::DEFAULT,
         Profile::Original => ServerSettings::ORIGINAL,
     };
     let limits = voxwire_core::Limits { max_peers: config.connections, ..defaults.limits };
     let seed = getrandom::u64().unwrap_or_default();
-    let mut server = Server::new(ServerSettings { limits, max_rooms, ..defaults }, seed);
+    let mut server = Server::new(
+        ServerSettings { limits, max_rooms, echo: echo && profile == Profile::Safe, ..defaults },
+        seed,
+    );
     server.exempt(&config.proxies);
     for room in &rooms {
         server

@@ -17,7 +17,8 @@ pub use settings::Opcode;
 use std::sync::Arc;
 use voxwire_core::{Handler, Instant, Limits, Moderation as _, PeerId, Session};
 use voxwire_opcode::{
-    MAX_NAME, Refusal, RelayAddress, Server, ServerCommand, ServerEvent, ServerSettings, ServerStats, Text,
+    ECHO, MAX_NAME, Refusal, RelayAddress, Server, ServerCommand, ServerEvent, ServerSettings, ServerStats,
+    Text,
 };
 use voxwire_transport::{HubSettings, Listener};
 
@@ -29,9 +30,10 @@ fn start(
     control: Option<Arc<Control>>,
     tap: Arc<Tap>,
 ) -> Result<HubService<Server>, Error> {
-    let Opcode { trust_host, ref relay, relay_ports, ref secrets, secrets_only, .. } = *opcode;
+    let Opcode { trust_host, ref relay, relay_ports, ref secrets, secrets_only, echo, .. } = *opcode;
+    let profile = config.profile_of(Protocol::OPCODE);
     let seed = getrandom::u64().unwrap_or_default();
-    let defaults = match config.profile_of(Protocol::OPCODE) {
+    let defaults = match profile {
         Profile::Safe => ServerSettings::DEFAULT,
         Profile::Original => ServerSettings::ORIGINAL,
     };
@@ -51,6 +53,7 @@ fn start(
         ask: !secrets.is_empty() || secrets_only,
         trust_host: trust_host || defaults.trust_host,
         relay,
+        echo: echo && profile == Profile::Safe,
         limits: Limits { max_peers: config.connections, max_outbox: 256 << 20, ..defaults.limits },
         ..defaults
     };
@@ -152,6 +155,8 @@ const fn peer_of(event: &ServerEvent<'_>) -> Option<PeerId> {
 impl Handler<Server> for AuthPolicy {
     fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
         let name = |peer: PeerId| Who { name: server.name(peer), address: server.address(peer) }.to_string();
+        // Who calls echo is called by itself.
+        let callee_name = |caller, callee| if caller == callee { ECHO.to_owned() } else { name(callee) };
         let _peer = peer_of(&event).map(|peer| peer_span(Opcode::NAME, server.address(peer)).entered());
         match event {
             ServerEvent::Connected { peer, from } => {
@@ -184,7 +189,7 @@ impl Handler<Server> for AuthPolicy {
                 self.refusals.note(Rule::Name, server.address(peer), &format!("{name:?}: the name is taken"));
             }
             ServerEvent::Calling { caller, callee } => {
-                tracing::info!(caller = %name(caller), callee = %name(callee), "calling");
+                tracing::info!(caller = %name(caller), callee = %callee_name(caller, callee), "calling");
             }
             ServerEvent::Unreachable { caller, contact, cause } => {
                 tracing::info!(caller = %name(caller), ?contact, cause = %EventName(&cause), "not handed on");
@@ -193,7 +198,7 @@ impl Handler<Server> for AuthPolicy {
                 tracing::info!(caller = %name(caller), callee = %name(callee), "refused");
             }
             ServerEvent::Established { caller, callee } => {
-                tracing::info!(caller = %name(caller), callee = %name(callee), "call up");
+                tracing::info!(caller = %name(caller), callee = %callee_name(caller, callee), "call up");
             }
             ServerEvent::Voice { leg, data } => {
                 let Some([speaker, other]) = server.parties_of(leg) else { return };

@@ -376,6 +376,7 @@ fn c_07_opcode_is_served_counted_and_ends() {
     let address = server.address("opcode tcp");
     let mut alice = log_in(address, "alice");
     let _bob = log_in(address, "bob");
+    assert!(next_opcode(&mut alice).ends_with(b"echo"));
     assert_eq!(
         next_opcode(&mut alice),
         opcode(5, &[], None)[8..]

@@ -48,6 +48,8 @@ latency-ms = 5
 networks = ["127.0.0.1/32"]
 "#;
 
+const MUTED: &str = "dropped_packets_total{reason=\"muted\"}";
+
 /// F-37: the whole list of names; one that nothing here moves is a failure.
 #[test]
 fn every_metric_moves() {
@@ -63,13 +65,13 @@ fn every_metric_moves() {
         ("opcode", ["--name", "alice"]),
         ("voicelink", ["--name", "alice"]),
     ] {
-        record(&socket, &[&[protocol], &what[..]].concat());
+        ctl(&socket, &[&["record", protocol], &what[..]].concat());
         watch.see(protocol, &["active_recordings", "recordings_begun_total"]);
     }
-    voicelink(server.address("voicelink tcp"), &mut watch);
-    opcode(server.address("opcode tcp"), &mut watch);
-    msgpack(server.address("msgpack zmtp"), &mut watch);
-    dissonance(server.address("dissonance tcp"), &mut watch);
+    voicelink(server.address("voicelink tcp"), &mut watch, &socket);
+    opcode(server.address("opcode tcp"), &mut watch, &socket);
+    msgpack(server.address("msgpack zmtp"), &mut watch, &socket);
+    dissonance(server.address("dissonance tcp"), &mut watch, &socket);
     syfala(server.address("syfala udp"), &mut watch);
     // Every place is taken by a client that has said who it is: none of them goes for a newcomer.
     let [voicelink, opcode] = ["voicelink tcp", "opcode tcp"].map(|listener| server.address(listener));
@@ -87,14 +89,14 @@ fn every_metric_moves() {
     let _ = std::fs::remove_dir_all(data);
 }
 
-/// Has something recorded.
-fn record(socket: &Path, what: &[&str]) {
-    let arguments = ["ctl", "--socket", socket.to_str().unwrap(), "record"];
+/// Has something done.
+fn ctl(socket: &Path, what: &[&str]) {
+    let arguments = ["ctl", "--socket", socket.to_str().unwrap()];
     let mut command = Command::new(env!("CARGO_BIN_EXE_voxwire-server"));
     assert!(command.args(arguments).args(what).status().unwrap().success());
 }
 
-fn voicelink(address: SocketAddr, watch: &mut Watch) {
+fn voicelink(address: SocketAddr, watch: &mut Watch, socket: &Path) {
     let mut alice = registered(connect(address), "alice");
     let mut bob = registered(reluctant(address), "bob");
     watch.see("voicelink", &["connections", "sessions", "connections_accepted_total"]);
@@ -106,6 +108,10 @@ fn voicelink(address: SocketAddr, watch: &mut Watch) {
     alice.write_all(&packet(6, &[0; 640])).unwrap();
     assert_eq!(next_packet(&mut bob), 6);
     watch.see("voicelink", &["calls_established_total", "voice_packets_total", "voice_bytes_total"]);
+    ctl(socket, &["mute", "voicelink", "--name", "alice"]);
+    alice.write_all(&packet(6, &[0; 640])).unwrap();
+    watch.see("voicelink", &[MUTED]);
+    ctl(socket, &["unmute", "voicelink", "--name", "alice"]);
     // Bob does not read any more.
     for _ in 0..20 {
         alice.write_all(&packet(6, &[0; 256 * 1024])).unwrap();
@@ -133,7 +139,7 @@ fn voicelink(address: SocketAddr, watch: &mut Watch) {
     watch.see("voicelink", &["disconnects_total{reason=\"broken-stream\"}"]);
 }
 
-fn opcode(address: SocketAddr, watch: &mut Watch) {
+fn opcode(address: SocketAddr, watch: &mut Watch, socket: &Path) {
     let mut alice = log_in(connect(address), "alice");
     let mut bob = log_in(connect(address), "bob");
     next_opcode(&mut bob);
@@ -160,6 +166,10 @@ fn opcode(address: SocketAddr, watch: &mut Watch) {
             "voice_bytes_total",
         ],
     );
+    ctl(socket, &["mute", "opcode", "--name", "alice"]);
+    caller.write_all(&opcode_packet(7, &[&[7; 200]], None)).unwrap();
+    watch.see("opcode", &[MUTED]);
+    ctl(socket, &["unmute", "opcode", "--name", "alice"]);
     // The callee does not read any more.
     for _ in 0..200 {
         let _ = caller.write_all(&opcode_packet(7, &[&[7; 8000]], None));
@@ -173,7 +183,7 @@ fn opcode(address: SocketAddr, watch: &mut Watch) {
     watch.see("opcode", &["violations_total", "disconnects_total{reason=\"broken-stream\"}"]);
 }
 
-fn msgpack(address: SocketAddr, watch: &mut Watch) {
+fn msgpack(address: SocketAddr, watch: &mut Watch, socket: &Path) {
     let runtime = runtime();
     runtime.block_on(async {
         let mut ann = User::connect(address, Dialect::Zmtp).await;
@@ -220,6 +230,11 @@ fn msgpack(address: SocketAddr, watch: &mut Watch) {
             while !user.hear().await.starts_with("CallJoined") {}
         }
         watch.see("msgpack", &["groups", "call_members", "call_joins_total"]);
+        ctl(socket, &["mute", "msgpack", "--name", "ann"]);
+        ann.send(ClientCommand::Say { samples: (&[7_i16; 800][..]).into() });
+        ann.0.flush().await.unwrap();
+        watch.see("msgpack", &[MUTED]);
+        ctl(socket, &["unmute", "msgpack", "--name", "ann"]);
         // Ben does not read any more.
         for _ in 0..60 {
             ann.send(ClientCommand::Say { samples: (&[7_i16; 41_900][..]).into() });
@@ -246,7 +261,7 @@ fn msgpack(address: SocketAddr, watch: &mut Watch) {
     watch.see("msgpack", &["violations_total", "disconnects_total{reason=\"broken-stream\"}"]);
 }
 
-fn dissonance(address: SocketAddr, watch: &mut Watch) {
+fn dissonance(address: SocketAddr, watch: &mut Watch, socket: &Path) {
     let (mut ann, session, ann_is) = join(address, b"ann");
     let (mut ben, _, ben_is) = join(address, b"ben");
     watch.see(
@@ -278,6 +293,10 @@ fn dissonance(address: SocketAddr, watch: &mut Watch) {
     };
     ann.write_all(&relay(&voice(ann_is, 0), &[ben_is])).unwrap();
     watch.see("dissonance", &["voice_packets_total", "voice_copies_total"]);
+    ctl(socket, &["mute", "dissonance", "--name", "ann"]);
+    ann.write_all(&relay(&voice(ann_is, 0), &[ben_is])).unwrap();
+    watch.see("dissonance", &[MUTED]);
+    ctl(socket, &["unmute", "dissonance", "--name", "ann"]);
     let text = TextData { session, sender: ann_is, recipient: lobby, text: "hi".into() };
     let text = encode(&Packet::TextData(text));
     ann.write_all(&unit(&Packet::ServerRelayReliable(ServerRelay {

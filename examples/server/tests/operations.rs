@@ -485,7 +485,9 @@ fn names() -> (BTreeSet<String>, BTreeSet<String>) {
     let data = folder("names");
     let arguments =
         ["--http", "127.0.0.1:0", "--dissonance-quic-port", "0", "--data", data.to_str().unwrap()];
-    let server = Server::start(&arguments);
+    let mut command = command(&arguments);
+    command.env("VOXWIRE_CONTROL_TOKEN", "0123456789-token").stderr(Stdio::null());
+    let server = Server::spawn(&mut command);
     let page = get(server.address("http tcp"), "/metrics");
     drop(server);
     let _ = std::fs::remove_dir_all(data);

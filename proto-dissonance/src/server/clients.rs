@@ -24,6 +24,8 @@ pub(super) struct Clients {
     ids: Ids,
     /// The sender of the operator's texts.
     operator: Option<ClientId>,
+    /// Who sends back what is said in the room of echo.
+    echo: Option<ClientId>,
     /// In the order of what their names are known by.
     by_name: Vec<ClientId>,
     kept: KeptNames,
@@ -96,6 +98,7 @@ impl Clients {
             len: 0,
             ids: Ids::new(quarantine),
             operator: None,
+            echo: None,
             by_name: Vec::new(),
             kept,
         }
@@ -157,6 +160,18 @@ impl Clients {
     pub(super) fn operator(&mut self, now: Instant) -> Option<ClientId> {
         self.operator = self.operator.or_else(|| self.ids.take(now));
         self.operator
+    }
+
+    /// The same for the player of echo.
+    pub(super) fn echo(&mut self, now: Instant) -> Option<ClientId> {
+        self.echo = self.echo.or_else(|| self.ids.take(now));
+        self.echo
+    }
+
+    /// That number, if there is one yet.
+    #[inline]
+    pub(super) const fn echo_number(&self) -> Option<ClientId> {
+        self.echo
     }
 
     /// Removes a client, and returns what it listened to.

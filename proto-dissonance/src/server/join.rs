@@ -1,6 +1,6 @@
 //! Joining and leaving: the handshake, names, and what a newcomer is told.
 
-use super::{Kind, Pending, Server};
+use super::{Flags, Kind, Pending, Server};
 use crate::state::send_state;
 use crate::wire::MAX_PACKET;
 use crate::{
@@ -93,6 +93,9 @@ impl Server {
     /// Whether `peer` may have `name`: it is neither held nor kept, or the holder has to give way.
     fn may_take(&mut self, now: Instant, peer: PeerId, name: &str) -> bool {
         let address = self.peers.ip(peer);
+        if self.is_echo(name) {
+            return false;
+        }
         match self.holder(name) {
             None => !self.clients.is_kept(now, name, address),
             Some(holder) if holder == peer => true,
@@ -161,9 +164,13 @@ impl Server {
 
     /// Describes the session to a newcomer: in one packet if it fits, else client by client.
     fn answer(&mut self, peer: PeerId, client: ClientId) {
-        if self.filled_response(peer, client).is_ok() {
-            return;
+        if self.filled_response(peer, client).is_err() {
+            self.answer_in_parts(peer, client);
         }
+        self.tell_echo(peer, client);
+    }
+
+    fn answer_in_parts(&mut self, peer: PeerId, client: ClientId) {
         let (clients, rooms, channels) = (List::from(&[][..]), List::from(&[][..]), List::from(&[][..]));
         let response = HandshakeResponse { session: self.session, client, clients, rooms, channels };
         self.send(peer, &Packet::HandshakeResponse(response));
@@ -226,6 +233,7 @@ impl Server {
         let from = self.peers.ip(peer);
         let state = self.peers.get_mut(peer)?;
         let client = state.client.take()?;
+        state.flags.set(Flags::ECHO, false);
         self.controls.get_mut(now, peer).add_former(now, client);
         let packet = Packet::RemoveClient { session: self.session, client };
         if matches!(cause, LeftBecause::Kicked | LeftBecause::Violations | LeftBecause::Displaced) {

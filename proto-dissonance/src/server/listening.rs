@@ -22,14 +22,21 @@ impl Server {
         self.charge_state(now, peer);
         self.charge_bytes(now, peer, raw.len());
         self.check_sender(now, peer, state.client.id, client)?;
-        let names = self.check_state(client, &state)?;
-        // Besides the state itself each room may be refused, by a packet with its name. A room that is refused is not in the state.
-        let bytes = names.len().saturating_mul(DELTA_HEAD_LEN).saturating_add(raw.len());
-        self.outbox.check_capacity(bytes, self.clients.len().saturating_add(names.len()))?;
+        let mut names = self.check_state(client, &state)?;
+        let echo = names.iter().any(|name| self.is_echo(name));
+        names.retain(|name| !self.is_echo(name));
+        // Besides the state itself each room may be refused, by a packet with its name. A room that is refused is not in the state. And echo
+        // may come or go.
+        let bytes = names.len().saturating_mul(DELTA_HEAD_LEN).saturating_add(raw.len()).saturating_add(256);
+        self.outbox
+            .check_capacity(bytes, self.clients.len().saturating_add(names.len()).saturating_add(4))?;
         // Checked as if the client had left all rooms: it is about to.
         let before = self.clients.rooms(client).to_vec();
         let (allowed, refused) = self.sort_rooms(client, names, &before);
-        self.forward_state(raw, state.client, &allowed, refused.is_empty())?;
+        self.forward_state(raw, state.client, &allowed, refused.is_empty() && !echo)?;
+        if !refused.is_empty() {
+            self.stats.rooms_refused = self.stats.rooms_refused.saturating_add(1);
+        }
         for room in before {
             self.forget_listener(client, room);
         }
@@ -42,6 +49,9 @@ impl Server {
         }
         for &(name, _) in &refused {
             self.send_refused(peer, client, name);
+        }
+        if self.settings.echo {
+            self.set_echo(now, peer, client, echo);
         }
         let refused = refused.last().map(|&(name, why)| (Cow::Borrowed(name), why));
         Ok(Some(ServerEvent::Rooms { client, refused }))
@@ -96,7 +106,6 @@ impl Server {
             self.outbox.forward(self.clients.peers(), Lane::Reliable, raw)?;
             return Ok(());
         }
-        self.stats.rooms_refused = self.stats.rooms_refused.saturating_add(1);
         let rooms: Vec<Text<'_>> = allowed.iter().copied().map(Text::new).collect();
         let rooms = List::from(&rooms[..]);
         let packet = Packet::ClientState(ClientState { session: self.session, client, rooms });
@@ -123,6 +132,12 @@ impl Server {
             return Err(Violation::Unexpected { state, message: "DeltaClientState" });
         }
         let (name, joined) = (room_text(delta.room)?, delta.joined);
+        if self.is_echo(name) {
+            self.outbox.check_capacity(256, 4)?;
+            let changed = self.set_echo(now, peer, client, joined);
+            let room = Cow::Borrowed(name);
+            return Ok(changed.then_some(ServerEvent::Listening { client, room, joined }));
+        }
         let rooms = self.clients.rooms(client);
         let (count, listens) = (rooms.len(), rooms.contains(&room_id(name)));
         let taken = self.takes_room(name);

@@ -2,6 +2,7 @@
 
 use super::clients::{Clients, Listener};
 use super::control::REST;
+use super::echo::send_back;
 use super::reached::Reached;
 use super::{Flags, Kind, Server, ServerSettings};
 use crate::{
@@ -172,6 +173,7 @@ impl Server {
             watched_rooms,
             hearing,
             addressees,
+            wire,
             ..
         } = self;
         let Some(state) = peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
@@ -192,6 +194,17 @@ impl Server {
         if muted {
             stats.muted = stats.muted.saturating_add(1);
             return Ok(None);
+        }
+        let mut relay = relay;
+        if state.flags.has(Flags::ECHO)
+            && !continued
+            && let Some(echo) = clients.echo_number()
+            && send_back(outbox, wire, echo, (peer, sender), voice)
+        {
+            stats.voice_copies = stats.voice_copies.saturating_add(1);
+            if relay.destinations == [echo] {
+                relay.destinations = &[];
+            }
         }
         // Old releases relay voice reliably, by mistake: a slow listener would be cut off for it. Where that is wanted, it
         // counts as what others must take.

@@ -30,6 +30,9 @@ pub struct ServerSettings {
     pub addressed_only: bool,
     /// Voice relayed as type 7 is handed on reliably, as the type says. (Old releases do so by mistake.) Default: off.
     pub reliable_voice: bool,
+    /// Who listens to the room [`ECHO`](crate::ECHO) hears there a player of that name, a name that no client gets then: what it says to the
+    /// room, or to that player, comes back to it, and goes to no other client. Default: off.
+    pub echo: bool,
     /// How long a client's number rests after the client has left. With at most 1000 resting and none free, the oldest is reused; otherwise joins are
     /// refused. Default: 30 s.
     pub id_quarantine: Duration,
@@ -89,6 +92,7 @@ impl ServerSettings {
         repeat_replaces: false,
         addressed_only: true,
         reliable_voice: false,
+        echo: false,
         id_quarantine: Duration::from_secs(30),
         quarantine: Duration::from_secs(30),
         idle_timeout: Duration::from_secs(300),

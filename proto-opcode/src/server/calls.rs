@@ -28,6 +28,19 @@ impl Server {
             return Err(Violation::TooMany(Resource::Attempts));
         }
         let unreachable = |cause| Ok(Some(ServerEvent::Unreachable { caller: peer, contact, cause }));
+        if self.is_echo(contact.0) {
+            return match self.may_echo(peer, port) {
+                Ok(at) => {
+                    self.begin_echo(now, peer, at, port);
+                    self.stats.calls = self.stats.calls.saturating_add(1);
+                    Ok(Some(ServerEvent::Calling { caller: peer, callee: peer }))
+                }
+                Err((cause, what)) => {
+                    self.send_error(peer, what);
+                    unreachable(cause)
+                }
+            };
+        }
         let Some(callee) = self.whom(contact.0) else {
             self.send_error(peer, reason::NOT_FOUND);
             return unreachable(Unreachable::NotFound);
@@ -52,7 +65,10 @@ impl Server {
             return unreachable(Unreachable::Busy);
         }
         match at {
-            Some(ip) => self.ring(peer, callee, &ip.to_string(), port),
+            Some(ip) => {
+                let name = self.name(peer).map(Box::<[u8]>::from).unwrap_or_default();
+                self.ring(&name, callee, &ip.to_string(), port);
+            }
             None => self.begin_relay(now, peer, callee, port),
         }
         self.note_call(peer, callee);
@@ -77,9 +93,8 @@ impl Server {
     }
 
     /// Tells `callee` where to connect to for a call of `caller`'s.
-    pub(super) fn ring(&mut self, caller: PeerId, callee: PeerId, host: &str, port: u16) {
-        let name = self.name(caller).map(Box::<[u8]>::from).unwrap_or_default();
-        let request = CallRequest { contact: Text(&name), host: host.into(), port };
+    pub(super) fn ring(&mut self, caller: &[u8], callee: PeerId, host: &str, port: u16) {
+        let request = CallRequest { contact: Text(caller), host: host.into(), port };
         self.send(callee, &Packet::CallRequest(request));
     }
 

@@ -1,9 +1,9 @@
 //! Who comes and goes, told to every client: at once while it is calm, together in a storm.
 
 use super::{Client, Peer, Server};
-use crate::Packet;
 use crate::types::{COUNT_LEN, Text};
 use crate::wire::HEAD_LEN;
+use crate::{ECHO, Packet};
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use voxwire_core::{Bucket, Instant, Lane, List, PeerId, Rate};
 
@@ -113,6 +113,9 @@ impl Server {
             }
             names.clear();
         };
+        if settings.echo {
+            names.push(ECHO.into());
+        }
         let mut last = 0;
         for (other, state) in peers.iter() {
             let name = match state {

@@ -24,6 +24,7 @@ impl Server {
             b"" => self.peers.evictable().next().is_some(),
             // It may hold a secret: the application says which name it is.
             _ if self.settings.ask && !named => false,
+            name if self.is_echo(name) => true,
             name => self.names.find(name).is_some() && !self.may_displace(peer, name),
         };
         if taken {
@@ -104,7 +105,7 @@ impl Server {
         let bytes = name.as_bytes();
         self.check_name(bytes)?;
         let held = self.names.find(bytes).is_some_and(|_| !proven && !self.may_displace(peer, bytes));
-        let failed = held || (!proven && self.names.is_kept(now, bytes, source));
+        let failed = held || self.is_echo(bytes) || (!proven && self.names.is_kept(now, bytes, source));
         if let Some(client) = self.client_mut(peer) {
             client.pending = false;
         }

@@ -6,7 +6,8 @@
 //! callee's name and [`OWN_CALL`] before the host.
 
 use super::{Peer, Server, reason};
-use crate::wire::{MAX_VOICE, OWN_CALL, VOICE_HEAD_LEN};
+use crate::address::is_unicast;
+use crate::wire::{ECHO, MAX_VOICE, OWN_CALL, VOICE_HEAD_LEN};
 use crate::{MAX_PENDING_CALLS, Packet, Role, ServerEvent, Unreachable, Violation};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -67,6 +68,9 @@ enum Late {
     Linger,
 }
 
+/// The callee that sends back what it hears: it is no connection.
+const ECHO_PEER: PeerId = PeerId { slot: u32::MAX, generation: u32::MAX };
+
 const SIDES: [Role; 2] = [Role::Caller, Role::Callee];
 
 const fn index(side: Role) -> usize {
@@ -103,7 +107,18 @@ impl Relay {
     }
 
     fn party(&self, side: Role) -> PeerId {
-        self.parties.get(index(side)).copied().unwrap_or(PeerId { slot: u32::MAX, generation: u32::MAX })
+        self.parties.get(index(side)).copied().unwrap_or(ECHO_PEER)
+    }
+
+    /// Whether the server itself is called.
+    fn is_echo(&self) -> bool {
+        self.party(Role::Callee) == ECHO_PEER
+    }
+
+    /// Who called, and who was called, as events have it.
+    fn told_parties(&self) -> (PeerId, PeerId) {
+        let caller = self.party(Role::Caller);
+        (caller, if self.is_echo() { caller } else { self.party(Role::Callee) })
     }
 
     fn address(&self, side: Role) -> Option<IpAddr> {
@@ -176,10 +191,37 @@ impl Server {
         let full = all >= self.settings.max_relays
             || pending >= MAX_PENDING_CALLS
             || (!exempt && carried >= self.settings.max_source_relays);
-        if full || self.relay_host(callee).is_none() || (port == 0 && self.relay_host(caller).is_none()) {
+        let no_host = callee != ECHO_PEER && self.relay_host(callee).is_none();
+        if full || no_host || (port == 0 && self.relay_host(caller).is_none()) {
             return Err((Unreachable::NoRelay, reason::NO_RELAY));
         }
         Ok(())
+    }
+
+    /// Where the server connects to, to take a call of a client that wants to hear itself: to its own address, whatever it names.
+    pub(super) fn may_echo(&self, caller: PeerId, port: u16) -> Result<IpAddr, (Unreachable, &'static str)> {
+        let unreachable = (Unreachable::Address, reason::PORT);
+        if port == 0 && self.settings.relay.is_none() {
+            return Err((Unreachable::Address, reason::NOT_RELAYED));
+        }
+        let address = self.peers.ip(caller).filter(|ip| is_unicast(*ip)).ok_or(unreachable)?;
+        // A gateway listens for no client.
+        if port != 0
+            && self.attempts.limited(Some(address)).is_none()
+            && !address.to_canonical().is_loopback()
+        {
+            return Err(unreachable);
+        }
+        self.may_relay(caller, ECHO_PEER, port).map(|()| address)
+    }
+
+    /// Takes such a call. Once it is up, each packet of sound goes back to its sender.
+    pub(super) fn begin_echo(&mut self, now: Instant, caller: PeerId, at: IpAddr, port: u16) {
+        let id = self.add_relay(now, (caller, ECHO_PEER), port);
+        if port != 0 && self.outbox.dial(dial_id(id), &at.to_string(), port).is_err() {
+            let failed = self.dial_failed(now, dial_id(id));
+            self.later.extend(failed);
+        }
     }
 
     /// By which address of ours a client reaches us.
@@ -189,6 +231,12 @@ impl Server {
 
     /// Asks for a port to tell the callee. The call is handed on when there is one.
     pub(super) fn begin_relay(&mut self, now: Instant, caller: PeerId, callee: PeerId, port: u16) {
+        let id = self.add_relay(now, (caller, callee), port);
+        self.outbox.listen(listen_id(id, Role::Callee));
+    }
+
+    /// A call more; where it has been asked for before, that one is given up. A caller that does not listen gets a port of ours.
+    fn add_relay(&mut self, now: Instant, (caller, callee): (PeerId, PeerId), port: u16) -> u32 {
         let before = self.relays.relays.iter().find(|(_, relay)| relay.waits_for(caller, callee));
         if let Some(before) = before.map(|(id, _)| *id) {
             let ended = self.end_relay(now, before, None, Late::Close);
@@ -201,33 +249,34 @@ impl Server {
         let name = |peer| self.name(peer).map(Box::<[u8]>::from).unwrap_or_default();
         let relay = Relay {
             parties: [caller, callee],
-            names: [name(caller), name(callee)],
+            names: [name(caller), if callee == ECHO_PEER { ECHO.as_bytes().into() } else { name(callee) }],
             addresses: [address(caller), address(callee)],
             legs: [None; 2],
             port,
-            listening: [port == 0, true],
+            listening: [port == 0, callee != ECHO_PEER],
             up: None,
             packets: 0,
         };
         self.relays.relays.insert(id, relay);
         self.relays.deadlines.set(id, now.saturating_add(self.settings.answer_timeout));
-        self.outbox.listen(listen_id(id, Role::Callee));
         if port == 0 {
             self.outbox.listen(listen_id(id, Role::Caller));
         }
+        id
     }
 
     /// There is a port: the side is told.
     pub(super) fn listening(&mut self, id: ListenId, port: u16) -> Option<ServerEvent<'static>> {
         let (id, side) = listened_for(id);
         let relay = self.relays.relays.get(&id).filter(|relay| relay.listens(side))?;
-        let (to, about) = (relay.party(side), relay.party(other(side)));
+        let to = relay.party(side);
+        let about = relay.names.get(index(other(side))).cloned().unwrap_or_default();
         let ip = self.settings.relay?.seen_from(relay.address(side)?)?;
         let host = match side {
             Role::Callee => ip.to_string(),
             Role::Caller => alloc::format!("{OWN_CALL}{ip}"),
         };
-        self.ring(about, to, &host, port);
+        self.ring(&about, to, &host, port);
         None
     }
 
@@ -328,11 +377,13 @@ impl Server {
     /// Connects the two sides, if both are there.
     fn relay_up(&mut self, now: Instant, id: u32) -> Option<ServerEvent<'static>> {
         let relay = self.relays.relays.get_mut(&id)?;
-        let (caller, callee) = (relay.leg(Role::Caller)?, relay.leg(Role::Callee)?);
+        let caller = relay.leg(Role::Caller)?;
+        let callee = if relay.is_echo() { caller } else { relay.leg(Role::Callee)? };
         relay.up = Some(now);
-        let parties = (relay.party(Role::Caller), relay.party(Role::Callee));
+        let parties = relay.told_parties();
         let both_dialled = relay.port == 0;
-        for (leg, to) in [(caller, callee), (callee, caller)] {
+        let legs = [(caller, callee), (callee, caller)];
+        for (leg, to) in legs.into_iter().take(if caller == callee { 1 } else { 2 }) {
             if let Some(Peer::Leg(leg)) = self.peers.get_mut(leg) {
                 leg.to = Some(to);
             }
@@ -418,6 +469,10 @@ impl Server {
                 message: packet.name(),
             });
         };
+        // Of echo the caller wants its sound back, and no greeting.
+        if to == peer && lane == Lane::Reliable {
+            return Ok(false);
+        }
         let pause = leg.voice.charge(now, self.settings.voice, 1);
         let watched = leg.watched;
         let (relay, silenced) = (leg.relay, (leg.muted || leg.unheard) && lane == Lane::Droppable);
@@ -498,7 +553,8 @@ impl Server {
         }
         let id = self.relays.deadlines.pop(now)?;
         let relay = self.relays.relays.get(&id)?;
-        let missing = SIDES.into_iter().rev().find(|side| relay.leg(*side).is_none());
+        let sides = SIDES.into_iter().rev().filter(|side| *side == Role::Caller || !relay.is_echo());
+        let missing = sides.into_iter().find(|side| relay.leg(*side).is_none());
         self.end_relay(now, id, missing, Late::Linger)
     }
 
@@ -525,9 +581,10 @@ impl Server {
             }
         }
         let [caller_name, callee_name] = core::mem::take(&mut relay.names);
+        let (caller, callee) = relay.told_parties();
         Some(ServerEvent::Ended {
-            caller: relay.party(Role::Caller),
-            callee: relay.party(Role::Callee),
+            caller,
+            callee,
             caller_name,
             callee_name,
             missing,

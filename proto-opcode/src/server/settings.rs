@@ -37,6 +37,10 @@ pub struct ServerSettings {
     /// Carry calls: callees are told to connect to this address of the server's, and neither side sees the other's. Default:
     /// none.
     pub relay: Option<RelayAddress>,
+    /// Show every client a contact [`ECHO`](crate::ECHO), a name that no client gets then. The server itself takes each call of it: it connects
+    /// to where the caller listens, at the address that is seen, and hands the caller's sound back. A caller with port 0 needs `relay`.
+    /// Default: off.
+    pub echo: bool,
     /// How long a call may take to come up, where calls are carried. (Otherwise the server does not see it.) Default: 60 s.
     pub answer_timeout: Duration,
     /// How long the port of a carried call stays open after the caller has given up or the time is over: who accepts too late is
@@ -109,6 +113,7 @@ impl ServerSettings {
         only_requested_refusals: true,
         coalesce: Duration::from_millis(50),
         relay: None,
+        echo: false,
         answer_timeout: Duration::from_secs(60),
         linger: Duration::from_secs(10),
         max_relays: 2000,

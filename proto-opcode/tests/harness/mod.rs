@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use voxwire_core::{Input, Instant, Lane, Message, Output, PeerId, Session, Via};
-use voxwire_opcode::{CallRequest, Packet, Server, ServerEvent, ServerSettings, Text, Violation, Wire};
+use voxwire_opcode::{
+    CallRequest, Packet, Server, ServerCommand, ServerEvent, ServerSettings, Text, Violation, Wire,
+};
 
 /// What a server says in place of a packet.
 pub const CLOSED: &str = "closed";
@@ -146,6 +148,13 @@ impl Harness {
 
     pub fn login(&mut self, slot: u32, name: &str) -> Result<Option<String>, Violation> {
         self.send(slot, &Packet::Login { name: Text(name.as_bytes()) })
+    }
+
+    /// The application lets a client in.
+    pub fn admit(&mut self, slot: u32, name: &str) {
+        let command = ServerCommand::Admit { peer: peer(slot), name, proven: false };
+        self.server.handle_command(self.now, command).unwrap();
+        self.collect();
     }
 
     /// Connects and logs in, and forgets what has been said.

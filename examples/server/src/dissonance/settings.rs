@@ -7,7 +7,8 @@ use crate::memory::Part;
 use crate::protocols::{CLEAR, Hosted, Protocol, Section};
 use crate::service::{Ports, Service};
 use serde::Deserialize;
-use voxwire_dissonance::{DEFAULT_PORT, ServerSettings};
+use voxwire_core::canonical_name;
+use voxwire_dissonance::{DEFAULT_PORT, ECHO, ServerSettings};
 use voxwire_transport::TcpUdpSettings;
 
 /// Dissonance over QUIC.
@@ -38,6 +39,8 @@ pub struct Dissonance {
     pub rooms_only: bool,
     /// How many rooms one client may listen to.
     pub max_rooms: usize,
+    /// Whether players hear themselves in the room `echo`; no player gets that name then.
+    pub echo: bool,
     /// Rooms in which all that is said is recorded.
     pub record_rooms: Vec<String>,
     /// What a client has to show before anything else.
@@ -55,6 +58,7 @@ impl Default for Dissonance {
             rooms: Vec::new(),
             rooms_only: false,
             max_rooms: ServerSettings::DEFAULT.max_rooms,
+            echo: true,
             record_rooms: Vec::new(),
             token: None,
         }
@@ -86,13 +90,17 @@ impl Hosted for Dissonance {
 }
 
 impl Section for Dissonance {
-    fn check(&self, _config: &Config) -> Result<(), String> {
+    fn check(&self, config: &Config) -> Result<(), String> {
         if !self.tcp && !self.quic {
             return Err("tcp and quic are false: one of them has to be true".into());
         }
         let (len, most) = (self.token.as_ref().map_or(0, String::len), TcpUdpSettings::MAX_TOKEN);
         if len > most {
             return Err(format!("token has {len} bytes, and clients can show {most} at most"));
+        }
+        if self.echo && config.control.is_on() && canonical_name(&config.control.say_as) == ECHO {
+            let advice = "players hear themselves under that name: choose another one, or set echo = false";
+            return Err(format!("control-say-as \"echo\" will not do: {advice}"));
         }
         within("max-rooms", self.max_rooms, 1..=65_536)
     }

@@ -127,6 +127,10 @@ impl Msgpack {
 
 impl Section for Msgpack {
     fn check(&self, config: &Config) -> Result<(), String> {
+        if self.echo && config.control.is_on() && canonical_name(&config.control.say_as) == ECHO {
+            let advice = "users hear themselves under that name: choose another one, or set echo = false";
+            return Err(format!("control-say-as \"echo\" will not do: {advice}"));
+        }
         for (name, password) in &self.accounts {
             if let Err(error) = voxwire_msgpack::check_name(name.as_bytes()) {
                 return Err(format!("the account {} will not do: {error}", quoted(name)));

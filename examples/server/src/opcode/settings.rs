@@ -10,8 +10,8 @@ use crate::service::{Ports, Service};
 use core::net::IpAddr;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
-use voxwire_core::check_name;
-use voxwire_opcode::DEFAULT_PORT;
+use voxwire_core::{canonical_name, check_name};
+use voxwire_opcode::{DEFAULT_PORT, ECHO};
 
 impl Protocol {
     /// Log-in, contacts and calls over TCP, Opus voice straight between two clients.
@@ -37,6 +37,8 @@ pub struct Opcode {
     pub relay: Vec<IpAddr>,
     /// The first and the last port for calls carried; any free ones where this is not set.
     pub relay_ports: Option<(u16, u16)>,
+    /// Whether clients hear themselves in a call of the contact `echo`, a name that no client gets then.
+    pub echo: bool,
     /// Clients whose calls are recorded, where the server carries them.
     pub record_names: Vec<String>,
 }
@@ -51,6 +53,7 @@ impl Default for Opcode {
             trust_host: false,
             relay: Vec::new(),
             relay_ports: None,
+            echo: true,
             record_names: Vec::new(),
         }
     }
@@ -94,6 +97,12 @@ impl Hosted for Opcode {
 
 impl Section for Opcode {
     fn check(&self, _config: &Config) -> Result<(), String> {
+        if self.echo && self.secrets.keys().any(|name| canonical_name(name) == ECHO) {
+            return Err(
+                "the name \"echo\" will not do: who calls it hears itself; rename it, or set echo = false"
+                    .into(),
+            );
+        }
         check_spellings("the secrets", &self.secrets)?;
         for (name, secret) in &self.secrets {
             let whole = name.len().saturating_add(secret.len()).saturating_add(1);

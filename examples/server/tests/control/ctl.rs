@@ -1,9 +1,9 @@
 //! The local socket, and `voxwire-server ctl`.
 
 use crate::common::Controlled;
+use crate::kit::raw::next_of;
 use crate::kit::raw::{connect, join, pause, registered, unit};
 use crate::kit::{Server, command, fails, folder};
-use crate::protocols::next_of;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt as _;

@@ -2,8 +2,8 @@
 
 use crate::common::{ALL, Controlled};
 use crate::kit::raw::{
-    CarriedCall, connect, encode, handshake, join, log_in, next_opcode, next_packet, opcode_packet, packet,
-    pause, registered, unit,
+    CarriedCall, connect, encode, handshake, join, log_in, next_of, next_opcode, next_packet, opcode_packet,
+    packet, pause, registered, unit,
 };
 use crate::kit::user::{User, runtime};
 use serde_json::json;
@@ -90,6 +90,8 @@ fn c_33_opcode_says_that_it_needs_a_relay_and_kicks() {
         assert!(status == 409 && code == "unsupported" && message.contains(why), "{message}");
     }
     control.act("/api/v1/opcode/kick", &json!({ "name": "alice", "reason": "shouting" }));
+    // Behind the contacts.
+    assert_eq!(next_opcode(&mut alice)[0], 5);
     let told = next_opcode(&mut alice);
     assert!(told.windows(8).any(|part| part == b"shouting"), "{told:02x?}");
     assert_eq!(alice.read(&mut [0; 8]).unwrap(), 0);
@@ -125,26 +127,6 @@ fn c_33_opcode_mutes_and_decides_who_hears_whom_where_it_carries_calls() {
     speak(true);
     control.act("/api/v1/opcode/kick", &json!({ "name": "alice" }));
     assert_eq!(callee.read(&mut [0; 8]).unwrap(), 0, "the call has ended");
-}
-
-/// The next packet for a client of Dissonance.
-fn next_unit(stream: &mut TcpStream) -> Vec<u8> {
-    let mut head = [0; 3];
-    stream.read_exact(&mut head).unwrap();
-    let mut packet = vec![0; usize::from(u16::from_be_bytes([head[0], head[1]])) - 1];
-    stream.read_exact(&mut packet).unwrap();
-    packet
-}
-
-/// The next of these kinds.
-pub fn next_of(stream: &mut TcpStream, kinds: &[&str]) -> Vec<u8> {
-    loop {
-        let bytes = next_unit(stream);
-        let name = Packet::decode(&bytes, &Wire::default()).unwrap().name();
-        if kinds.contains(&name) {
-            return bytes;
-        }
-    }
 }
 
 /// A frame of voice, and a text behind it, for `to`.

@@ -1,13 +1,13 @@
 //! Recordings: begun and ended by the API, and read by programs that are not ours.
 
 use crate::common::{Controlled, serve};
+use crate::kit::raw::next_of;
 use crate::kit::raw::{
     CarriedCall, connect, encode, handshake, join, metrics, next_packet, opcode_packet, packet, pause,
     registered, sample, unit,
 };
 use crate::kit::user::{User, runtime};
 use crate::kit::{Server, command, file, folder};
-use crate::protocols::next_of;
 use core::net::SocketAddr;
 use serde_json::{Value, json};
 use std::io::{Read as _, Write};

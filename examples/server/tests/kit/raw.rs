@@ -210,3 +210,23 @@ pub fn log_in_plain(stream: &mut TcpStream, name: &str) -> Vec<u8> {
         }
     }
 }
+
+/// The next packet for a client of Dissonance.
+pub fn next_unit(stream: &mut TcpStream) -> Vec<u8> {
+    let mut head = [0; 3];
+    stream.read_exact(&mut head).unwrap();
+    let mut packet = vec![0; usize::from(u16::from_be_bytes([head[0], head[1]])) - 1];
+    stream.read_exact(&mut packet).unwrap();
+    packet
+}
+
+/// The next of these kinds.
+pub fn next_of(stream: &mut TcpStream, kinds: &[&str]) -> Vec<u8> {
+    loop {
+        let bytes = next_unit(stream);
+        let name = Packet::decode(&bytes, &voxwire_dissonance::Wire::default()).unwrap().name();
+        if kinds.contains(&name) {
+            return bytes;
+        }
+    }
+}

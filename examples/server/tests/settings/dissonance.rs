@@ -1,10 +1,14 @@
 //! Dissonance.
 
-use crate::kit::raw::{connect, join, metrics, pause, sample, unit};
+use crate::kit::raw::{connect, encode, join, metrics, next_of, pause, sample, unit};
 use crate::serve;
 use core::time::Duration;
 use std::io::{Read, Write};
-use voxwire_dissonance::{DeltaClientState, Packet, room_id};
+use voxwire_core::{List, Message as _};
+use voxwire_dissonance::{
+    Channel, ClientInfo, ClientState, CodecSettings, DeltaClientState, Options, Packet, Profile, Recipient,
+    ServerRelay, VoiceData, Wire, room_id,
+};
 
 const REFUSED_ROOMS: &str = "refusals_total{rule=\"room\"}";
 
@@ -79,5 +83,39 @@ fn f_71_dissonance_rooms_only_are_the_rooms_there_are() {
             pause(20);
         }
         assert_eq!(count(), expected, "rooms-only = {only}");
+    }
+}
+
+/// D-20: the room `echo`, in which a player hears itself under the number of a player of that name.
+#[test]
+fn d_20_who_speaks_to_echo_hears_itself() {
+    for (name, setting, is_there) in [("echo", "", true), ("echo-off", "echo = false\n", false)] {
+        let server = serve(name, &format!("only = [\"dissonance\"]\n[dissonance]\nquic = false\n{setting}"));
+        let (mut eve, session, client) = join(server.address("dissonance tcp"), b"eve");
+        let info = ClientInfo { name: "eve".into(), id: client, codec: CodecSettings::DEFAULT };
+        let rooms = ["echo".into()];
+        let state = ClientState { session, client: info, rooms: List::from(&rooms[..]) };
+        eve.write_all(&unit(&Packet::ClientState(state))).unwrap();
+        let mut echo = None;
+        // Her own states come first.
+        for _ in 0..if is_there { 4 } else { 2 } {
+            let told = next_of(&mut eve, &["ClientState", "DeltaClientState"]);
+            if let Packet::ClientState(told) = Packet::decode(&told, &Wire::default()).unwrap() {
+                echo = Some(told.client.id).filter(|id| *id != client).or(echo);
+            }
+        }
+        assert_eq!(echo.is_some(), is_there);
+        let Some(echo) = echo else { continue };
+        let (options, channels) =
+            (Options::new(0, Profile::Later), &[Channel::new(Recipient::Room(room_id("echo")))]);
+        let voice = VoiceData { session, sender: client, options, sequence: 7, channels, frame: b"a frame" };
+        let payload = encode(&Packet::VoiceData(voice));
+        let relay = ServerRelay { session, destinations: &[echo], payload: &payload };
+        eve.write_all(&unit(&Packet::ServerRelayUnreliable(relay))).unwrap();
+        let heard = next_of(&mut eve, &["VoiceData"]);
+        let Packet::VoiceData(heard) = Packet::decode(&heard, &Wire::default()).unwrap() else {
+            unreachable!()
+        };
+        assert_eq!((heard.sender, heard.sequence, heard.frame), (echo, 7, &b"a frame"[..]));
     }
 }

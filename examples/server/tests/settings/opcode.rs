@@ -3,7 +3,7 @@
 use crate::kit::raw::{connect, log_in, next_opcode, opcode_packet};
 use crate::serve;
 use core::net::SocketAddr;
-use std::io::Write;
+use std::io::{Read as _, Write};
 use std::net::{TcpListener, TcpStream};
 
 /// The callee's view of a call: the host that is handed on, and the port.
@@ -73,4 +73,34 @@ fn f_71_opcode_relay_ports_are_the_ones_that_calls_use() {
     let (host, port, ..) = called(server.address("opcode tcp"), "");
     assert_eq!(host, "127.0.0.1");
     assert!((first..=last).contains(&port), "{port} is not in {first} to {last}");
+}
+
+/// O-12: `echo`, a contact of everybody, which no client has as its name. The server connects to where the caller listens.
+#[test]
+fn o_12_who_calls_echo_hears_itself() {
+    for (name, setting, is_there) in [("echo", "", true), ("echo-off", "echo = false\n", false)] {
+        let server = serve(name, &format!("only = [\"opcode\"]\n[opcode]\n{setting}"));
+        let address = server.address("opcode tcp");
+        let mut other = connect(address);
+        assert_eq!(next_opcode(&mut other), [1, 0]);
+        other.write_all(&opcode_packet(2, &[b"echo"], None)).unwrap();
+        let answer = next_opcode(&mut other)[0];
+        assert_eq!(answer, if is_there { 4 } else { 3 });
+        if !is_there {
+            continue;
+        }
+        let mut alice = log_in(connect(address), "alice");
+        let contacts = next_opcode(&mut alice);
+        assert!(contacts[0] == 5 && contacts.ends_with(b"echo"), "{contacts:02x?}");
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        alice.write_all(&opcode_packet(6, &[b"echo", b""], Some(port))).unwrap();
+        let (mut call, _) = listener.accept().unwrap();
+        call.write_all(&opcode_packet(11, &[], None)).unwrap();
+        let said = opcode_packet(7, &[b"a frame of sound"], None);
+        call.write_all(&said).unwrap();
+        let mut heard = vec![0; said.len()];
+        call.read_exact(&mut heard).unwrap();
+        assert_eq!(heard, said);
+    }
 }

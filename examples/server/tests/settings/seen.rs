@@ -17,6 +17,8 @@ const SEEN: &[(&str, &str, &[&str])] = &[
     ),
     ("msgpack.rs", "m_13_who_joins_the_call_of_echo_hears_itself", &["msgpack.echo"]),
     ("settings/voicelink.rs", "v_15_who_calls_echo_hears_itself", &["voicelink.echo"]),
+    ("settings/opcode.rs", "o_12_who_calls_echo_hears_itself", &["opcode.echo"]),
+    ("settings/dissonance.rs", "d_20_who_speaks_to_echo_hears_itself", &["dissonance.echo"]),
     ("control/recordings.rs", "c_45_a_group_call_is_recorded", &["msgpack.record-groups"]),
     (
         "control/recordings.rs",
