@@ -27,6 +27,14 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// Noise is to be taken away from too many channels.
+    #[error("noise can be taken away from at most {most} channels, and there are {channels}")]
+    Channels {
+        /// How many there are.
+        channels: u16,
+        /// How many there may be.
+        most: u16,
+    },
     /// There is nothing in a recording to compare.
     #[error("nothing to compare: the {which} recording is empty or silent")]
     Silent {

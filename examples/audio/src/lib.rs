@@ -2,6 +2,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
+mod automatic_gain;
 #[cfg(feature = "device")]
 mod bridge;
 mod clip;
@@ -9,11 +10,13 @@ mod compare;
 mod compressed;
 #[cfg(feature = "device")]
 mod device;
+mod echo_detector;
 mod error;
 mod file;
 mod follow;
 mod jitter;
 mod mix;
+mod noise_suppression;
 mod ogg;
 mod opus;
 mod pace;
@@ -35,6 +38,7 @@ pub use device::{DeviceChange, DeviceDirection, DeviceInfo, Loudspeaker, Microph
 pub use {
     clip::Clip,
     compare::{Comparison, compare},
+    echo_detector::EchoDetector,
     error::Error,
     file::{Loaded, MAX_SAMPLES, SPEECH, load, load_at_most, read},
     follow::{AdaptiveResampler, ClockFollower, FollowState},
@@ -48,7 +52,7 @@ pub use {
     pcm::{SampleFormat, SampleOrder, decode, decode_into, encode},
     pcm_voice::{PcmMixer, PcmSpeaker},
     picture::draw_waveforms,
-    preprocess::Preprocessor,
+    preprocess::{Preprocessor, PreprocessorSettings},
     record::{WavRecorder, save_wav, wav_header},
     recording::{Recording, RecordingAbort},
     resample::{ClipStream, StreamResampler, resample},

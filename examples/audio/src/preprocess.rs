@@ -1,43 +1,71 @@
-//! What is done to a voice before it is encoded.
+//! What is done to a voice before it is sent.
+
+use crate::Error;
+use crate::automatic_gain::AutomaticGain;
+use crate::noise_suppression::NoiseSuppression;
+
+/// What a [`Preprocessor`] does, in this order.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PreprocessorSettings {
+    /// Takes noise away, by RNNoise's network. That delays the sound by 10 ms at 48 kHz, 50 ms at 16 kHz and 100 ms at 8 kHz. What is
+    /// above 24 kHz is lost.
+    pub denoise: bool,
+    /// Multiplies the samples by this.
+    pub gain: f64,
+    /// Makes voices as loud as each other: their mean level goes to -20 dB of full scale, by a gain from -12 to 30 dB. Noise and
+    /// silence change no gain.
+    pub automatic_gain: bool,
+}
+
+impl PreprocessorSettings {
+    /// Samples stay as they are.
+    pub const DEFAULT: Self = Self { denoise: false, gain: 1.0, automatic_gain: false };
+    /// Channels that noise can be taken away from.
+    pub const MAX_DENOISED_CHANNELS: u16 = 8;
+}
+
+impl Default for PreprocessorSettings {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
 
 /// Prepares a microphone's samples for the encoder.
+#[derive(Debug)]
 pub struct Preprocessor {
-    gain: f32,
-    denoiser: Option<Box<nnnoiseless::DenoiseState<'static>>>,
+    suppression: Option<NoiseSuppression>,
+    gain: f64,
+    automatic: Option<AutomaticGain>,
 }
 
 impl Preprocessor {
-    /// Multiplies by `gain`; takes noise away if `denoise`, which delays by 10 ms.
-    pub fn new(gain: f32, denoise: bool) -> Self {
-        Self { gain, denoiser: denoise.then(nnnoiseless::DenoiseState::new) }
+    /// For samples at `rate`, interleaved.
+    ///
+    /// # Errors
+    /// The rate cannot be converted. Noise is to be taken away from more than
+    /// [`MAX_DENOISED_CHANNELS`](PreprocessorSettings::MAX_DENOISED_CHANNELS).
+    pub fn new(rate: u32, channels: u16, settings: PreprocessorSettings) -> Result<Self, Error> {
+        let PreprocessorSettings { denoise, gain, automatic_gain } = settings;
+        let suppression = denoise.then(|| NoiseSuppression::new(rate, channels)).transpose()?;
+        let automatic = automatic_gain.then(|| AutomaticGain::new(rate, channels)).transpose()?;
+        Ok(Self { suppression, gain, automatic })
     }
 
-    /// Changes samples at 48 kHz in place: whole frames of 10 ms, a rest is only amplified.
-    pub fn process(&mut self, samples: &mut [f32]) {
-        const FRAME: usize = nnnoiseless::DenoiseState::FRAME_SIZE;
-        if let Some(denoiser) = &mut self.denoiser {
-            let (mut before, mut after) = ([0.0; FRAME], [0.0; FRAME]);
-            for frame in samples.chunks_exact_mut(FRAME) {
-                for (to, from) in before.iter_mut().zip(&*frame) {
-                    // It wants the range of 16-bit samples; and what is no number would stay with it.
-                    *to = if from.is_finite() { from * 32_768.0 } else { 0.0 };
-                }
-                denoiser.process_frame(&mut after, &before);
-                for (to, from) in frame.iter_mut().zip(&after) {
-                    *to = from / 32_768.0;
-                }
-            }
+    /// Changes samples from -1 to 1 in place: a block of whole frames, of any length.
+    ///
+    /// # Errors
+    /// They cannot be converted.
+    pub fn process(&mut self, samples: &mut [f64]) -> Result<(), Error> {
+        if let Some(suppression) = &mut self.suppression {
+            suppression.process(samples)?;
         }
-        samples.iter_mut().for_each(|sample| *sample = (*sample * self.gain).clamp(-1.0, 1.0));
-    }
-}
-
-impl core::fmt::Debug for Preprocessor {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Preprocessor")
-            .field("gain", &self.gain)
-            .field("denoise", &self.denoiser.is_some())
-            .finish()
+        if self.gain != 1.0 {
+            samples.iter_mut().for_each(|sample| *sample = (*sample * self.gain).clamp(-1.0, 1.0));
+        }
+        if let Some(automatic) = &mut self.automatic {
+            automatic.process(samples)?;
+        }
+        Ok(())
     }
 }
 
@@ -46,21 +74,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn d_18_noise_is_taken_away_and_gain_is_applied() {
-        let mut random = 1_u32;
-        let mut noise: Vec<f32> = (0..192_000)
-            .map(|_| {
-                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (random >> 8) as f32 / (1 << 24) as f32 * 0.1 - 0.05
-            })
-            .collect();
-        let power = |samples: &[f32]| samples.iter().map(|sample| sample * sample).sum::<f32>();
-        let before = power(&noise[144_000..]);
-        Preprocessor::new(1.0, true).process(&mut noise);
-        let after = power(&noise[144_000..]);
-        assert!(after < before / 2.0, "{after} of {before}");
+    fn a_gain_is_applied_within_full_scale() {
         let mut samples = [0.25, -0.9];
-        Preprocessor::new(2.0, false).process(&mut samples);
+        let settings = PreprocessorSettings { gain: 2.0, ..PreprocessorSettings::DEFAULT };
+        Preprocessor::new(48_000, 1, settings).unwrap().process(&mut samples).unwrap();
         assert_eq!(samples, [0.5, -1.0]);
     }
 }

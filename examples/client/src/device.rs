@@ -148,6 +148,9 @@ impl Microphone {
     /// Fills `samples`, if as much has come in by the device's clock; false, and nothing is taken, if not.
     pub(crate) fn read(&mut self, samples: &mut [f32]) -> Result<bool, Error> {
         let filled = self.device.read(samples)?;
+        if filled {
+            self.hears(samples);
+        }
         self.chosen.report_change("microphone", self.device.take_change());
         Ok(filled)
     }
@@ -155,8 +158,14 @@ impl Microphone {
     /// Fills `samples` with what is due by the caller's clock; with silence while the device is gone.
     pub(crate) fn read_paced(&mut self, samples: &mut [f32]) -> Result<(), Error> {
         self.device.read_paced(samples)?;
+        self.hears(samples);
         self.chosen.report_change("microphone", self.device.take_change());
         Ok(())
+    }
+
+    fn hears(&self, samples: &[f32]) {
+        let report = &self.chosen.report;
+        report.talk().echo().recorded(samples, report);
     }
 }
 
@@ -171,6 +180,7 @@ impl Loudspeaker {
     /// Plays `samples` after what waits; drops them while the device is gone.
     pub(crate) fn write(&mut self, samples: &[f32]) -> Result<(), Error> {
         self.device.write(samples)?;
+        self.chosen.report.talk().echo().played(samples);
         self.chosen.report_change("loudspeaker", self.device.take_change());
         Ok(())
     }

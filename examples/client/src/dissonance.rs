@@ -106,12 +106,9 @@ struct JoinFlags {
     /// The loss to prepare for, in percent.
     #[arg(long, value_name = "PERCENT", default_value_t = 10, value_parser = clap::value_parser!(u8).range(0..=100))]
     expected_loss: u8,
-    /// Multiply what is played by this.
+    /// Multiply what is said by this.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
-    gain: f32,
-    /// Take noise away from what is played.
-    #[arg(long)]
-    denoise: bool,
+    gain: f64,
 }
 
 fn frame(text: &str) -> Result<u64, String> {
@@ -190,7 +187,7 @@ async fn join_options(
     report: &Report,
     signals: &mut Signals,
 ) -> Result<Options, Error> {
-    let JoinFlags { rooms, to, text, play, record, speakers, devices, length, gain, denoise, .. } = flags;
+    let JoinFlags { rooms, to, text, play, record, speakers, devices, length, gain, .. } = flags;
     if rooms.is_empty() && to.is_empty() {
         return Err(Error::Usage("name a room to join, or a player to speak to with --to".into()));
     }
@@ -216,7 +213,6 @@ async fn join_options(
             ..VoiceSettings::DEFAULT
         },
         gain,
-        denoise,
         ..options
     })
 }

@@ -260,9 +260,9 @@ enum Sound {
 }
 
 impl Player {
-    /// What is not to be sent is made silent: what is muted, for example.
+    /// What is said is prepared, and what is not to be sent is made silent: what is muted, for example.
     pub(crate) fn gated(self, report: &Report) -> Result<Self, Error> {
-        let gate = Some(Gate::new(report, self.shape.rate, self.shape.channels)?);
+        let gate = Some(Gate::new(report, self.shape.rate, self.shape.channels, 1.0)?);
         Ok(Self { gate, ..self })
     }
 

@@ -1,5 +1,6 @@
-//! Whether what is said is sent: mute, push-to-talk and voice activation; and how loud each speaker is heard.
+//! Whether what is said is sent: mute, push-to-talk and voice activation; what is done to it before; and how loud each speaker is heard.
 
+mod echo;
 mod gate;
 mod volume;
 
@@ -8,14 +9,16 @@ use crate::recordings::check_writable;
 use crate::report::{Report, plain};
 use clap::Args;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use echo::EchoWatch;
 pub(crate) use gate::{Gate, Passed};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 pub(crate) use volume::Volume;
+use voxwire_audio::{Preprocessor, PreprocessorSettings};
 
-/// When sound is sent.
+/// When sound is sent, and what is done to it before.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct TalkFlags {
     /// Send sound only while the space bar is held or, on terminals that do not tell when a key is released, from one press to the next.
@@ -24,6 +27,12 @@ pub(crate) struct TalkFlags {
     /// Send sound only while somebody speaks.
     #[arg(long, global = true)]
     voice_activation: bool,
+    /// Take noise away from what is said.
+    #[arg(long, global = true)]
+    denoise: bool,
+    /// Make a voice louder or quieter before it is sent, until its mean level is -20 dB of full scale.
+    #[arg(long, global = true)]
+    automatic_gain: bool,
 }
 
 impl TalkFlags {
@@ -38,6 +47,7 @@ impl TalkFlags {
             ));
         }
         report.talk().start(self.push_to_talk, self.voice_activation);
+        report.talk().start_preprocessing(self.denoise, self.automatic_gain);
         Ok(())
     }
 }
@@ -71,6 +81,9 @@ pub(crate) struct Talk {
     push_to_talk: AtomicBool,
     pressed: AtomicBool,
     voice_activation: AtomicBool,
+    denoise: AtomicBool,
+    automatic_gain: AtomicBool,
+    echo: EchoWatch,
     /// How loud a speaker is heard; `None` where speakers are not told apart.
     volumes: Mutex<Option<BTreeMap<String, f32>>>,
 }
@@ -91,6 +104,23 @@ impl Talk {
     pub(crate) fn start(&self, push_to_talk: bool, voice_activation: bool) {
         self.push_to_talk.store(push_to_talk, Relaxed);
         self.voice_activation.store(voice_activation, Relaxed);
+    }
+
+    fn start_preprocessing(&self, denoise: bool, automatic_gain: bool) {
+        self.denoise.store(denoise, Relaxed);
+        self.automatic_gain.store(automatic_gain, Relaxed);
+    }
+
+    /// What is done to what is said before it is sent, beside multiplying it by `gain`.
+    pub(crate) fn preprocessor(&self, rate: u32, channels: u16, gain: f64) -> Result<Preprocessor, Error> {
+        let (denoise, automatic_gain) = (self.denoise.load(Relaxed), self.automatic_gain.load(Relaxed));
+        let settings = PreprocessorSettings { denoise, gain, automatic_gain };
+        Ok(Preprocessor::new(rate, channels, settings)?)
+    }
+
+    /// What listens to loudspeaker and microphone.
+    pub(crate) const fn echo(&self) -> &EchoWatch {
+        &self.echo
     }
 
     /// Whether what is said may be sent.

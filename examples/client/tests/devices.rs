@@ -161,6 +161,45 @@ fn f_58_what_the_input_that_is_named_hears_goes_to_the_other_side() {
     assert!(found.present > 0.8, "{found:?}");
 }
 
+/// F-77: who hears the loudspeaker in the microphone is warned, once; who hears something else is not.
+#[test]
+fn f_77_an_echo_is_warned_of_once() {
+    if !cfg!(feature = "device") {
+        return eprintln!("skipped: the feature `device` is not built in");
+    }
+    let (said, file) = speech("devices-echo.wav");
+    let backwards: Vec<f64> = said.samples.iter().rev().copied().collect();
+    let call = |name: &str, hears: &[f64]| {
+        let machine = Machine::new(name);
+        let server = Server::start(Protocol::VOICELINK);
+        let loudspeaker = machine.listen();
+        let (microphone, mouth) = machine.microphone();
+        let wait = format!("wait --name bob --rate {RATE} --input mic --output spk --json");
+        let bob = spawn(&machine, &server, &wait, "waiting");
+        let ann =
+            server.spawn(&format!("call bob --name ann --rate {RATE} --play {file}.long --for 24"), "is up");
+        bob.until("established");
+        // Later than what is played.
+        let late = std::iter::repeat_n(0.0, RATE as usize / 2);
+        let quiet = |sample: f64| sample * 0.1;
+        mouth
+            .send(late.chain(hears.iter().cycle().take(24 * RATE as usize).copied().map(quiet)).collect())
+            .unwrap();
+        assert_eq!(ann.end().0, Some(0));
+        let (code, out, errors) = bob.end();
+        assert_eq!(code, Some(0), "{out}{errors}");
+        (loudspeaker.end(), microphone.end());
+        out.lines().filter(|line| line.contains("the microphone hears what the loudspeaker plays")).count()
+    };
+    let long = Clip { samples: said.samples.repeat(3), ..said.clone() };
+    save_wav(std::path::Path::new(&format!("{file}.long")), &long, SampleFormat::I16).unwrap();
+    std::thread::scope(|scope| {
+        let echo = scope.spawn(|| call("echo", &said.samples));
+        let other = scope.spawn(|| call("no-echo", &backwards));
+        assert_eq!((echo.join().unwrap(), other.join().unwrap()), (1, 0));
+    });
+}
+
 /// F-58: a name that no device has is told from those that there are, in every protocol, before anything is connected.
 #[test]
 fn f_58_a_name_that_no_device_has_lists_those_that_there_are() {

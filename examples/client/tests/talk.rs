@@ -1,4 +1,4 @@
-//! Mute, push-to-talk and voice activation, as the other side hears them; and how loud speakers are heard.
+//! Mute, push-to-talk, voice activation, noise suppression and automatic gain, as the other side hears them; and how loud speakers are heard.
 #![allow(clippy::disallowed_methods)]
 
 mod kit;
@@ -7,7 +7,7 @@ use kit::{Server, temporary};
 use serde_json::Value;
 use std::fs::write;
 use std::path::{Path, PathBuf};
-use voxwire_audio::{Clip, SPEECH, SampleFormat, load, read, resample, save_wav};
+use voxwire_audio::{Clip, SPEECH, SampleFormat, compare, load, read, resample, save_wav};
 use voxwire_server::Protocol;
 
 /// A script that mutes for two seconds.
@@ -202,4 +202,72 @@ fn f_74_each_speaker_is_recorded_alone() {
         assert!(last < next, "{name}: {first} to {last}, {next} to {end}");
         assert!(last - first > 0.4 && end - next > 0.4, "{name}: {first} to {last}, {next} to {end}");
     }
+}
+
+/// The power of each part of a recording, in decibels of full scale.
+fn decibels(samples: &[f64]) -> f64 {
+    10.0 * (samples.iter().map(|sample| sample * sample).sum::<f64>() / samples.len() as f64)
+        .max(1e-12)
+        .log10()
+}
+
+/// F-76: in every protocol a quiet voice in noise is heard louder, and with less noise beside it.
+#[test]
+fn f_76_a_quiet_voice_in_noise_is_heard_louder_and_cleaner() {
+    const RATE: usize = 48_000;
+    let calls = [
+        (Protocol::VOICELINK, "wait --name bob", "waiting", "call bob --name ann"),
+        (Protocol::OPCODE, "wait --name bob", "waiting", "call bob --name ann"),
+        (Protocol::MSGPACK, "call room --user bob", "in the call", "call room --user ann --for 16"),
+        (Protocol::SYFALA, "stream", "both ways", "stream --for 16"),
+        (Protocol::DISSONANCE, "join Red --name bob", "joined", "join Red --name ann"),
+    ];
+    // Speech, a pause, and speech, with noise in all of it.
+    let speech = resample(&read(SPEECH).unwrap().clip.mono(), RATE as u32).unwrap().samples;
+    let quiet = speech[..6 * RATE].iter().map(|sample| sample * 0.05);
+    let said: Vec<f64> = quiet.clone().chain(std::iter::repeat_n(0.0, 3 * RATE)).chain(quiet).collect();
+    let mut random = 1_u32;
+    let mut noise = || {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (f64::from(random >> 8) / f64::from(1 << 24) - 0.5) * 0.004
+    };
+    let noisy = Clip {
+        rate: RATE as u32,
+        channels: 1,
+        samples: said.iter().map(|sample| sample + noise()).collect(),
+    };
+    let file = temporary("talk-noisy.wav");
+    save_wav(&file, &noisy, SampleFormat::I16).unwrap();
+    let levels = |samples: &[f64]| {
+        [decibels(&samples[9 * RATE..15 * RATE]), decibels(&samples[13 * RATE / 2..17 * RATE / 2])]
+    };
+    let [voice_before, noise_before] = levels(&noisy.samples);
+    let said = Clip { samples: said, ..noisy };
+    let call = |(protocol, listens, ready, speaks): (Protocol, &str, &str, &str)| {
+        let (server, name) = (Server::start(protocol), protocol.name());
+        if protocol == Protocol::MSGPACK {
+            for request in ["register --user ann", "register --user bob", "create-group room --user ann"] {
+                assert_eq!(server.client(request).0, Some(0), "{request}");
+            }
+            assert_eq!(server.client("join-group room --user bob").0, Some(0));
+        }
+        let path = temporary(&format!("talk-clean-{name}.wav"));
+        let bob = server.spawn(&format!("{listens} --record {}", path.display()), ready);
+        let call = format!("{speaks} --denoise --automatic-gain --play {}", file.display());
+        let (code, out, errors) = server.client(&call);
+        assert_eq!(code, Some(0), "{name}: {out}{errors}");
+        bob.signal("-INT");
+        assert_eq!(bob.end().0, Some(0), "{name}");
+        let heard = resample(&load(&path).unwrap().clip.mono(), RATE as u32).unwrap();
+        let at = usize::try_from(compare(&said, &heard).unwrap().offset).unwrap();
+        let mut heard = heard.samples[at..].to_vec();
+        heard.resize(15 * RATE, 0.0);
+        let [voice, noise] = levels(&heard);
+        assert!(voice > voice_before + 10.0, "{name}: {voice_before} dB, then {voice}");
+        let cleaner = (voice - noise) - (voice_before - noise_before);
+        assert!(cleaner > 10.0, "{name}: {noise_before} dB of noise, then {noise}");
+    };
+    std::thread::scope(|scope| {
+        calls.map(|it| scope.spawn(move || call(it))).map(|thread| thread.join().unwrap())
+    });
 }

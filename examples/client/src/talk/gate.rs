@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::report::Report;
 use core::time::Duration;
 use std::sync::Arc;
-use voxwire_audio::VoiceActivity;
+use voxwire_audio::{Preprocessor, VoiceActivity};
 
 /// How long sound is sent behind the last voice.
 const HANGOVER: Duration = Duration::from_millis(400);
@@ -27,6 +27,7 @@ pub(crate) enum Passed {
 #[derive(Debug)]
 pub(crate) struct Gate {
     talk: Arc<Talk>,
+    preprocessor: Preprocessor,
     activity: Option<VoiceActivity>,
     channels: usize,
     /// Frames of a fade.
@@ -35,18 +36,20 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// For samples at `rate`, interleaved.
-    pub(crate) fn new(report: &Report, rate: u32, channels: u16) -> Result<Self, Error> {
+    /// For samples at `rate`, interleaved, which are multiplied by `gain`.
+    pub(crate) fn new(report: &Report, rate: u32, channels: u16, gain: f64) -> Result<Self, Error> {
         let talk = report.talk().clone();
+        let preprocessor = talk.preprocessor(rate, channels, gain)?;
         let activity = || VoiceActivity::new(rate, channels, HANGOVER);
         let activity = talk.is_voice_activated().then(activity).transpose()?;
         let open = talk.is_open() && activity.is_none();
         let fade = ((f64::from(rate) * FADE) as usize).max(1);
-        Ok(Self { talk, activity, channels: channels.max(1).into(), fade, open })
+        Ok(Self { talk, preprocessor, activity, channels: channels.max(1).into(), fade, open })
     }
 
-    /// Takes the next block, and makes it silent where it is not to be sent.
+    /// Takes the next block, prepares it, and makes it silent where it is not to be sent.
     pub(crate) fn pass(&mut self, samples: &mut [f64]) -> Result<Passed, Error> {
+        self.preprocessor.process(samples)?;
         let speaks = self.activity.as_mut().map_or(Ok(true), |activity| activity.hears(samples))?;
         let was_open = core::mem::replace(&mut self.open, speaks && self.talk.is_open());
         let frames = samples.len() / self.channels;
@@ -82,7 +85,7 @@ mod tests {
     #[test]
     fn f_72_a_gate_opens_and_closes_without_a_click() {
         let report = Report::silent();
-        let mut gate = Gate::new(&report, 8000, 2).unwrap();
+        let mut gate = Gate::new(&report, 8000, 2, 1.0).unwrap();
         let mut pass = |muted: bool| {
             report.talk().mute(muted);
             let mut block = [0.5; 320];

@@ -28,8 +28,8 @@ pub(crate) struct Options {
     /// How long to wait for a listener before anything is said.
     pub(crate) wait: Duration,
     pub(crate) voice: VoiceSettings,
-    pub(crate) gain: f32,
-    pub(crate) denoise: bool,
+    /// What is said is multiplied by this.
+    pub(crate) gain: f64,
     pub(crate) tcp_udp: TcpUdpSettings,
     pub(crate) quic: bool,
     /// Keep when each frame was said and heard.
@@ -59,7 +59,6 @@ impl Options {
             wait: Duration::from_secs(30),
             voice: VoiceSettings::DEFAULT,
             gain: 1.0,
-            denoise: false,
             tcp_udp: TcpUdpSettings::default(),
             quic: false,
             trace: false,

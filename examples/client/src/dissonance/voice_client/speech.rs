@@ -7,14 +7,13 @@ use crate::report::Report;
 use crate::sound::{Player, Shape, Source};
 use crate::talk::{Gate, Passed};
 use tokio::time::Instant;
-use voxwire_audio::{Clip, OPUS_RATE, Preprocessor, SampleFormat, SampleOrder, VoiceEncoder, voice_encoder};
+use voxwire_audio::{Clip, OPUS_RATE, SampleFormat, SampleOrder, VoiceEncoder, voice_encoder};
 
 /// What is being said.
 pub(super) struct Speaking {
     sound: Sound,
     at: usize,
     encoder: Box<dyn VoiceEncoder>,
-    preprocessor: Preprocessor,
     frame: usize,
     gate: Gate,
     /// Frames are sent, and were before this one.
@@ -60,9 +59,8 @@ impl Speaking {
             sound,
             at: 0,
             encoder: voice_encoder(options.voice)?,
-            preprocessor: Preprocessor::new(options.gain, options.denoise),
             frame: options.voice.samples(),
-            gate: Gate::new(report, OPUS_RATE, 1)?,
+            gate: Gate::new(report, OPUS_RATE, 1, options.gain)?,
             open: false,
             due: 0,
             started: false,
@@ -117,7 +115,6 @@ impl Speaking {
             }
         }
         self.at += self.frame;
-        self.preprocessor.process(&mut samples);
         let mut passing: Vec<f64> = samples.iter().map(|sample| f64::from(*sample)).collect();
         let passed = self.gate.pass(&mut passing)?;
         self.ended = last.then(Instant::now);
@@ -125,7 +122,7 @@ impl Speaking {
         if passed != Passed::Open && !was_open {
             return Ok(None);
         }
-        samples.iter_mut().zip(passing).for_each(|(to, from)| *to = from as f32);
+        samples.iter_mut().zip(passing).for_each(|(to, from)| *to = from.clamp(-1.0, 1.0) as f32);
         let level = samples.iter().fold(0.0_f64, |peak, sample| peak.max(f64::from(sample.abs())));
         let mut packet = Vec::new();
         self.encoder.encode(&samples, &mut packet)?;
