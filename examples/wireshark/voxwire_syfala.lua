@@ -200,14 +200,16 @@ local function decode(r, pinfo)
 end
 
 -- Where the datagram ends that begins at `offset`. A capture on the sender's machine may hold several as one, before the system has
--- cut them (segmentation offload): Audio, and behind its bytes Audio of the same stream.
+-- cut them (segmentation offload): Audio, and behind its bytes more audio, of as many bytes or of fewer.
 local function datagram_end(tvb, offset)
     local size = tvb:len()
     if size - offset <= 34 then return size end
     local first = tvb(offset, 1):uint()
-    local stop = offset + 17 + tvb(offset + 13, 4):le_uint()
-    if first ~= 6 and first ~= 7 or stop + 17 > size then return size end
-    return tvb:raw(stop, 5) == tvb:raw(offset, 5) and stop or size
+    local count = tvb(offset + 13, 4):le_uint()
+    local stop = offset + 17 + count
+    if first ~= 6 and first ~= 7 or count == 0 or stop + 17 > size then return size end
+    local more = tvb(stop + 13, 4):le_uint()
+    return tvb(stop, 1):uint() == first and more > 0 and more <= count and stop or size
 end
 
 function p.proto.dissector(tvb, pinfo, tree)

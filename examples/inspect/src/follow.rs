@@ -44,6 +44,12 @@ pub(crate) trait Follow {
     /// Messages come in datagrams, not in a stream.
     fn datagrams(&mut self) {}
 
+    /// The size of each of these datagrams, but for the last, which may be smaller. A capture on the sender's machine may hold several as
+    /// one, before the system has cut them (segmentation offload).
+    fn datagram_size(&self, datagrams: &[u8]) -> usize {
+        datagrams.len()
+    }
+
     /// A part of the stream is missing: the next unit may be any.
     fn restart(&mut self, _from: Side) {}
 

@@ -210,6 +210,18 @@ impl<I: Inner> Follow for Transport<I> {
         self.is_udp = true;
     }
 
+    /// All have the same kind and tag.
+    fn datagram_size(&self, datagrams: &[u8]) -> usize {
+        let len = datagrams.len();
+        let (Some(head), Some(Content::Packet(_))) = (datagrams.get(..DATAGRAM_HEAD), datagram(datagrams))
+        else {
+            return len;
+        };
+        let starts = |at: usize| datagrams.get(at..).is_some_and(|rest| rest.starts_with(head));
+        let Some(size) = (DATAGRAM_HEAD + 1..len).find(|at| starts(*at)) else { return len };
+        if (size..len).step_by(size).all(starts) { size } else { len }
+    }
+
     fn note(&mut self, names: &mut Names, from: Side, message: &[u8]) -> Result<Note, Problem> {
         match self.content(from, message)? {
             Content::Packet(packet) => self.inner.note(names, from, packet),

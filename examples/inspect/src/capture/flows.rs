@@ -364,7 +364,12 @@ impl Flow {
     fn datagram(&mut self, context: &mut Context<'_>, end: usize, data: &[u8]) -> std::io::Result<()> {
         let side = self.side(end);
         let kept = match &mut self.state {
-            State::Known(known) => return known.message(context, side, data),
+            State::Known(known) => {
+                let size = known.follow.datagram_size(data).max(1);
+                // One without bytes is a datagram, too.
+                let mut all = data.chunks(size).chain(data.is_empty().then_some(data));
+                return all.try_for_each(|datagram| known.message(context, side, datagram));
+            }
             State::Other(_) => return Ok(()),
             State::Unknown { kept, .. } => kept,
         };

@@ -29,12 +29,13 @@ fn recognise(opening: &Opening<'_>) -> Option<Sender> {
         return None;
     }
     let is_whole = |audio: &Audio<'_>| audio.is_whole() && !audio.payload.is_empty();
-    match opening.bytes[0] {
-        6 => match ClientMessage::decode(opening.bytes, &Syfala::new(true).wire) {
+    let bytes = opening.bytes.get(..datagram_size(opening.bytes)).unwrap_or_default();
+    match bytes[0] {
+        6 => match ClientMessage::decode(bytes, &Syfala::new(true).wire) {
             Ok(ClientMessage::Audio(audio)) if is_whole(&audio) => Some(Sender::Client),
             _ => None,
         },
-        7 | 0 => match ServerMessage::decode(opening.bytes, &Syfala::new(false).wire) {
+        7 | 0 => match ServerMessage::decode(bytes, &Syfala::new(false).wire) {
             Ok(ServerMessage::Audio(audio)) if is_whole(&audio) => Some(Sender::Server),
             Ok(ServerMessage::Connect(formats)) if formats.inputs.len() + formats.outputs.len() > 0 => {
                 Some(Sender::Server)
@@ -43,6 +44,23 @@ fn recognise(opening: &Opening<'_>) -> Option<Sender> {
         },
         _ => None,
     }
+}
+
+/// Audio, and behind its bytes more audio, of as many bytes or of fewer.
+fn datagram_size(datagrams: &[u8]) -> usize {
+    const HEAD: usize = 17;
+    let bytes_of = |head: &[u8]| match head {
+        [6 | 7, .., a, b, c, d] => usize::try_from(u32::from_le_bytes([*a, *b, *c, *d])).ok(),
+        _ => None,
+    };
+    let cut = || {
+        let count = bytes_of(datagrams.get(..HEAD)?).filter(|count| *count > 0)?;
+        let size = HEAD.checked_add(count)?;
+        let next = datagrams.get(size..size.checked_add(HEAD)?)?;
+        let fits = bytes_of(next).is_some_and(|more| (1..=count).contains(&more));
+        (fits && next.first() == datagrams.first()).then_some(size)
+    };
+    cut().unwrap_or(datagrams.len())
 }
 
 impl Conversation {
@@ -57,6 +75,10 @@ impl Conversation {
 impl Follow for Conversation {
     fn cut(&mut self, _from: Side, _unread: &[u8]) -> Result<(Option<Range<usize>>, usize), Stop> {
         Err(Stop::Wrong("not a stream: each packet stands for itself".into()))
+    }
+
+    fn datagram_size(&self, datagrams: &[u8]) -> usize {
+        datagram_size(datagrams)
     }
 
     fn note(&mut self, _names: &mut Names, from: Side, message: &[u8]) -> Result<Note, Problem> {

@@ -318,6 +318,42 @@ fn f_60_fragments_of_ip_packets_are_put_together_and_gaps_are_counted() {
     assert!(line.chars().count() <= 80, "{line}");
 }
 
+/// A capture on the sender's machine holds datagrams as one that the system cuts later (segmentation offload).
+#[test]
+fn f_60_datagrams_that_the_sender_has_not_cut_yet_are_counted_one_by_one() {
+    let audio = |stream: u8, index: u16, count: u8| {
+        let [low, high] = index.to_le_bytes();
+        let head = [7, stream, 0, 0, 0, low, high, 0, 0, 0, 0, 0, 0, count, 0, 0, 0];
+        [&head[..], &vec![5; count.into()]].concat()
+    };
+    let syfala = conversations::syfala().remove(0);
+    let dissonance = conversations::dissonance().pop().unwrap();
+    let voice = dissonance.sent.iter().rfind(|sent| sent.end == 0).unwrap().unit.clone();
+    let shorter = [&voice[..8], &[0x8b, 0xc7]].concat();
+    for (conversation, end, datagrams) in [
+        (&syfala, 1, vec![audio(0, 11_520, 24), audio(0, 11_544, 24), audio(0, 11_568, 16)]),
+        (&syfala, 1, vec![audio(0, 11_520, 24), audio(1, 0, 24), audio(0, 11_544, 24)]),
+        (&dissonance, 0, vec![voice.clone(), voice.clone(), voice.clone()]),
+        (&dissonance, 0, vec![voice.clone(), voice, shorter]),
+    ] {
+        let count = |datagrams: &[Vec<u8>]| {
+            let mut trace = play(core::slice::from_ref(conversation));
+            let [from, to] = [conversation.ends[end], conversation.ends[1 - end]];
+            datagrams.iter().for_each(|datagram| trace.udp(from, to, datagram));
+            let path = scratch("offload.pcap", &file(&trace, Link::Raw, PCAP, WHOLE));
+            let shown = capture(&path, &[]);
+            let bytes = |message: &Value| (message["message"].clone(), message["fields"].clone());
+            (shown.messages.iter().map(bytes).collect::<Vec<_>>(), shown.voices())
+        };
+        let (apart, together) = (count(&datagrams), count(&[datagrams.concat()]));
+        assert_eq!(apart.0, together.0);
+        let lost = |voices: &[String]| -> Vec<String> {
+            voices.iter().map(|line| line.split(", jitter").next().unwrap().to_owned()).collect()
+        };
+        assert_eq!(lost(&apart.1), lost(&together.1));
+    }
+}
+
 /// The ports are used again.
 #[test]
 fn f_60_another_connection_of_the_same_ports_is_another_flow() {

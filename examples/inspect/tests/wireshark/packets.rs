@@ -57,13 +57,13 @@ fn c_09_datagrams_that_the_sender_has_not_cut_yet_are_told_apart() {
     if !is_here() {
         return;
     }
-    let audio = |index: u8, n: u8| {
-        let head = [7, 0, 0, 0, 0, index, 0, 0, 0, 0, 0, 0, 0, n, 0, 0, 0];
+    let audio = |stream: u8, index: u8, n: u8| {
+        let head = [7, stream, 0, 0, 0, index, 0, 0, 0, 0, 0, 0, 0, n, 0, 0, 0];
         [&head[..], &vec![7; usize::from(n)]].concat()
     };
     let voice: Vec<u8> = vectors::dissonance().find(|vector| vector.name == "voice_player").unwrap().bytes;
     let mut capture = Capture::default();
-    capture.udp(Server, 6910, 6911, &[audio(0, 24), audio(24, 24), audio(48, 16)].concat());
+    capture.udp(Server, 6910, 6911, &[audio(0, 0, 24), audio(1, 0, 24), audio(0, 24, 16)].concat());
     capture.udp(Server, 20_000, 4244, &datagram(3, 1, &voice).repeat(3));
     // The last one is shorter, or is no packet.
     capture.udp(Server, 20_001, 4244, &[datagram(3, 1, &voice).repeat(2), datagram(3, 1, b"")].concat());
