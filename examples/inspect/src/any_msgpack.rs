@@ -15,6 +15,12 @@ const MAX_OBJECTS: usize = 1 << 20;
 pub(crate) const ENTRY: Entry =
     Entry { name: "any-msgpack", start: |_| Ok(Box::new(AnyMsgpack)), follows: None };
 
+/// The first object in `bytes` as `decode` shows it, and its length; `None` where there is no whole one.
+pub(crate) fn object(bytes: &[u8]) -> Option<(Value, usize)> {
+    let mut shown = AnyMsgpack.decode(bytes).ok()?;
+    Some((shown.fields["value"].take(), shown.length))
+}
+
 #[derive(Debug)]
 struct AnyMsgpack;
 

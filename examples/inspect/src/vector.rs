@@ -1,4 +1,6 @@
-//! `vector`: the messages of a recording as test vectors, in the schema of docs/vectors.md. The names of fields are those of `decode`.
+//! `vector`: the messages of a recording as test vectors, in the schema of docs/vectors.md.
+
+mod fields;
 
 use crate::capture::flows::{Seen, Sink};
 use crate::capture::{self, Filter};
@@ -18,8 +20,8 @@ pub(crate) struct Flags {
     file: PathBuf,
     #[command(flatten)]
     filter: Filter,
-    /// Print an array of objects in the schema of `vectors/*.json` of the protocol crates: `name`, `source`, `from`, `wire`, `hex`, and `fields`,
-    /// named as `decode` names them, or `error`.
+    /// Print an array of objects in the schema of `vectors/*.json` of the protocol crates: `name`, `source`, `from`, `wire`, `hex`, and `fields` or
+    /// `error`.
     #[arg(long)]
     json: bool,
     /// At most so many vectors of each kind of message.
@@ -49,11 +51,8 @@ impl Sink for Collector<'_> {
         let protocol = seen.entry.name;
         let (name, meaning) = match seen.follow.show(seen.from, seen.bytes) {
             Ok(shown) => {
-                let mut fields = json!({ "message": shown.message });
-                if let (Value::Object(all), Value::Object(more)) = (&mut fields, shown.fields) {
-                    all.extend(more);
-                }
-                (snake(shown.message), ("fields", fields))
+                let name = snake(shown.message);
+                (name, ("fields", fields::fields(protocol, bytes, shown)))
             }
             Err(problem) => {
                 let (field, offset) = problem.at.unwrap_or(("message", 0));

@@ -354,6 +354,72 @@ fn f_60_datagrams_that_the_sender_has_not_cut_yet_are_counted_one_by_one() {
     }
 }
 
+/// C-17: what `vector` makes of a recording of every public vector says the same as that.
+#[test]
+fn c_17_vectors_of_a_recording_are_those_of_the_tree() {
+    for (protocol, file_name, port) in [
+        ("voicelink", "packets", 4240),
+        ("opcode", "packets", 4241),
+        ("msgpack", "messages", 4242),
+        ("syfala", "messages", 6911),
+        ("dissonance", "packets", 4244),
+    ] {
+        let path = format!("../../proto-{protocol}/vectors/{file_name}.json");
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+        let all: Vec<Value> = serde_json::from_str(&text).unwrap();
+        let is_message = |vector: &&Value| {
+            let message = vector["fields"]["message"].as_str().unwrap_or_default();
+            // Parts of messages, and a unit around a message.
+            vector.get("fields").is_some()
+                && !["room id", "channel bitfield"].contains(&message)
+                && vector["fields"]["unit"] != "frame"
+        };
+        let public: Vec<&Value> = all.iter().filter(is_message).collect();
+        let mut trace = Trace::default();
+        let mut connections = std::collections::BTreeMap::new();
+        for (number, vector) in (0..).zip(&public) {
+            // The shortest packets of voicelink are known by those before them.
+            let number =
+                if protocol == "voicelink" { vector["wire"].as_str().unwrap().len() } else { number };
+            let ends = [(10_000 + number, "10.0.0.1"), (port, "10.0.0.9")];
+            let ends = ends.map(|(port, host)| format!("{host}:{port}").parse().unwrap());
+            let bytes = hex::decode(vector["hex"].as_str().unwrap()).unwrap();
+            let end = usize::from(vector["from"] == "server");
+            match protocol {
+                "syfala" => trace.udp(ends[end], ends[1 - end], &bytes),
+                "dissonance" => {
+                    let datagram = [&[3, 1, 2, 3, 4, 5, 6, 7][..], &bytes].concat();
+                    trace.udp(ends[end], ends[1 - end], &datagram);
+                }
+                _ => {
+                    let tcp = connections.entry(number).or_insert_with(|| trace.connect(ends[0], ends[1]));
+                    trace.send(tcp, end, &bytes);
+                }
+            }
+        }
+        let recording = scratch(&format!("vectors-{protocol}.pcap"), &file(&trace, Link::Raw, PCAP, WHOLE));
+        let port = port.to_string();
+        let flags =
+            ["--json", "--protocol", protocol, "--port", &port, "--each", "1000", "--longest", "100000"];
+        let output = inspect(&[&["vector"], &flags[..], &[recording.to_str().unwrap()]].concat(), "");
+        let found: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+        for vector in public {
+            let same = |other: &&Value| {
+                other["hex"] == vector["hex"]
+                    && ["from", "wire"]
+                        .iter()
+                        .all(|name| vector.get(name).is_none_or(|value| other[name] == *value))
+            };
+            let Some(other) = found.iter().find(same) else {
+                // No program sends it, so that a capture knows no conversation by it.
+                assert_eq!(vector["canonical"], false, "{protocol}: {vector}");
+                continue;
+            };
+            assert_eq!(other["fields"], vector["fields"], "{protocol}: {}", vector["name"]);
+        }
+    }
+}
+
 /// The ports are used again.
 #[test]
 fn f_60_another_connection_of_the_same_ports_is_another_flow() {
