@@ -8,7 +8,8 @@ use crate::dialogue::Dialogue;
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::protocols::{Entry, entry};
-use crate::report::Report;
+use crate::report::{Report, RoundTrips};
+use crate::screen;
 use crate::signals::Signals;
 use clap::Args;
 use core::time::Duration;
@@ -26,6 +27,8 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 const INTERVAL: Duration = Duration::from_millis(20);
 /// What each holds.
 const PAYLOAD: [u8; 160] = [7; 160];
+/// Fewer are over before a screen could be read.
+const ON_SCREEN: u32 = 100;
 
 #[derive(Debug, Clone, Copy, Args)]
 struct Flags {
@@ -37,24 +40,15 @@ struct Flags {
     reliable: bool,
 }
 
-/// How it went.
-#[derive(Debug, Default)]
-struct Summary {
-    set_up: Duration,
-    sent: u32,
-    lost: u32,
-    /// Of the echoes, in the order in which they came back.
-    round_trips: Vec<Duration>,
-}
-
 async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
-    let Summary { sent, lost, mut round_trips, .. } =
-        measure(&link, flags, report, Signals::catch()?).await?;
-    round_trips.sort();
-    let Some(median) = round_trips.get(round_trips.len() / 2) else {
-        return Err(failed!("nothing came back"));
-    };
-    let (back, median) = (round_trips.len(), millis(*median));
+    let signals = Signals::catch()?;
+    if flags.count >= ON_SCREEN {
+        screen::open(report, &format!("echo: round trips to {}", link.address(DEFAULT_PORT)));
+    }
+    let echoes = measure(&link, flags, report, signals).await?;
+    let median = millis(echoes.median().ok_or_else(|| failed!("nothing came back"))?);
+    let RoundTrips { sent, lost, .. } = echoes;
+    let back = echoes.times.len();
     let fields = json!({ "sent": sent, "back": back, "lost": lost, "rtt_ms": median });
     let text = format!("{sent} sent, {back} back, {lost} lost; round trip {median:.2} ms (median)");
     report.event("done", fields, &text);
@@ -81,7 +75,7 @@ fn echoed(event: ClientEvent<'_>) -> Option<Result<(u32, Option<Duration>), Erro
     }
 }
 
-async fn measure(link: &Link, flags: Flags, report: &Report, signals: Signals) -> Result<Summary, Error> {
+async fn measure(link: &Link, flags: Flags, report: &Report, signals: Signals) -> Result<RoundTrips, Error> {
     let Flags { count, reliable } = flags;
     let lane = if reliable { Lane::Reliable } else { Lane::Droppable };
     if !reliable {
@@ -90,17 +84,17 @@ async fn measure(link: &Link, flags: Flags, report: &Report, signals: Signals) -
     let started = Instant::now();
     let connecting = link.connect_tcp_udp(DEFAULT_PORT, TcpUdpSettings::default(), Client::new(TIMEOUT));
     let mut dialogue = Dialogue::open(ENTRY.name, link, connecting, None, report, signals).await?;
-    let mut summary = Summary { set_up: started.elapsed(), ..Summary::default() };
+    let mut echoes = RoundTrips::new(started.elapsed());
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while summary.lost as usize + summary.round_trips.len() < count as usize {
+    while echoes.known() < count {
         let event = tokio::select! {
             event = dialogue.next_event(echoed, |_| None) => event?,
-            _ = ticks.tick(), if summary.sent < count => {
+            _ = ticks.tick(), if echoes.sent < count => {
                 // What goes before UDP works would go by TCP.
                 if reliable || dialogue.connection.udp() == Some(true) || started.elapsed() > TIMEOUT {
                     dialogue.tell(Ask(lane, &PAYLOAD))?;
-                    summary.sent += 1;
+                    echoes.sent += 1;
                 }
                 continue;
             }
@@ -108,16 +102,18 @@ async fn measure(link: &Link, flags: Flags, report: &Report, signals: Signals) -
         let Some(event) = event else { break };
         match event? {
             (sequence, Some(rtt)) => {
-                summary.round_trips.push(rtt);
+                echoes.back(started.elapsed(), INTERVAL * sequence, rtt);
                 let (ms, text) = (millis(rtt), format!("echo {sequence}: {:.2} ms", millis(rtt)));
                 report.event("echo", json!({ "sequence": sequence, "rtt_ms": ms }), &text);
             }
             (sequence, None) => {
-                summary.lost += 1;
+                echoes.lost += 1;
                 report.event("lost", json!({ "sequence": sequence }), &format!("echo {sequence}: lost"));
             }
         }
+        let udp = !reliable && dialogue.connection.udp() == Some(true);
+        report.figures(|| echoes.figures(if udp { "echoes by UDP" } else { "echoes by TCP" }));
     }
     dialogue.close().await;
-    Ok(summary)
+    Ok(echoes)
 }

@@ -8,7 +8,7 @@ use crate::talk::Talk;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use core::time::Duration;
-pub(crate) use figures::{Figures, Meter, Speakers, VoiceFigures};
+pub(crate) use figures::{Figures, Meter, RoundTrips, Speakers, VoiceFigures};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use output::{MeterTerminal, Output};
 use serde_json::{Value, json};

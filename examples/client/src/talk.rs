@@ -1,6 +1,6 @@
 //! Whether what is said is sent: mute, push-to-talk and voice activation; what is done to it before; and how loud each speaker is heard.
 
-mod echo;
+mod echo_watch;
 mod gate;
 mod volume;
 
@@ -9,7 +9,7 @@ use crate::recordings::check_writable;
 use crate::report::{Report, plain};
 use clap::Args;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use echo::EchoWatch;
+use echo_watch::EchoWatch;
 pub(crate) use gate::{Gate, Passed};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

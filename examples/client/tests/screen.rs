@@ -229,6 +229,32 @@ fn c_23_a_device_is_shown_with_jitter_buffer_and_the_round_trip_that_is_measured
     driver.ends(0);
 }
 
+/// C-23: round trips of echoes have a screen with loss and jitter; a call of a protocol without pings has a mark in their place.
+#[test]
+fn c_23_echoes_have_a_screen_and_no_round_trip_is_made_up() {
+    #[cfg(feature = "echo")]
+    {
+        let server = Server::start(Protocol::named("echo").unwrap());
+        let mut ann = OnTerminal::start(&server.command("--count 3000"), 80, 24, &[]);
+        ann.shows("echo: round trips to");
+        ann.until("figures", |ann| {
+            let contents = ann.contents();
+            contents
+                .lines()
+                .any(|line| line.starts_with("RTT ") && line.contains("ms") && line.contains("echoes by UDP"))
+                && contents.lines().any(|line| line.contains("the server") && line.contains("0.0%"))
+        });
+        ann.press("\x03");
+        assert!(ann.ends(0).contains("0 lost; round trip"));
+    }
+    let server = Server::start(Protocol::VOICELINK);
+    let _bob = server.spawn("wait --name bob", "waiting");
+    let mut ann = OnTerminal::start(&server.command("call bob --name ann --play tone"), 80, 24, &[]);
+    ann.until("no round trip", |ann| ann.contents().lines().any(|line| line.starts_with("RTT –  ")));
+    ann.press("\x03");
+    ann.ends(0);
+}
+
 /// F-75: without the screen a bar shows how much of a file has been played.
 #[test]
 fn f_75_a_bar_shows_how_much_of_a_file_has_been_played() {

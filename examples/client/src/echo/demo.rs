@@ -14,18 +14,18 @@ pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Er
     let impairment = conditions.impairment(5.0);
     let protocol = Protocol::named(ENTRY.name).ok_or_else(|| failed!("the server does not have it"))?;
     let (server, link) = serve_by_proxy(protocol, |_| {}, impairment).await?;
-    let summary = measure(&link, FLAGS, &Report::silent(), conditions.signals.clone()).await?;
+    let echoes = measure(&link, FLAGS, &Report::silent(), conditions.signals.clone()).await?;
     server.drain(Duration::from_secs(2)).await;
-    let (sent, heard) = (u64::from(summary.sent), summary.round_trips.len() as u64);
+    let (sent, heard) = (u64::from(echoes.sent), echoes.times.len() as u64);
     // Lost on either way; twice as much as is to be expected, and a few more on a busy machine.
     let expected = 1.0 - (1.0 - impairment.loss).powi(2);
     let enough = heard as f64 >= sent as f64 * (0.95 - 2.0 * expected);
     Ok(vec![Outcome {
         protocol: "echo: there and back",
-        set_up: summary.set_up,
+        set_up: echoes.set_up,
         sent,
         heard,
-        latencies: summary.round_trips,
+        latencies: echoes.times,
         stalls: 0,
         passed: enough && heard > 0,
         likeness: Ok(Likeness::Bytes),

@@ -132,6 +132,61 @@ impl Speakers {
     }
 }
 
+/// Questions to a server, and how they were answered.
+#[allow(dead_code, reason = "for protocols of which none may be built in")]
+#[derive(Debug, Default)]
+pub(crate) struct RoundTrips {
+    /// How long it took to connect.
+    pub(crate) set_up: Duration,
+    pub(crate) sent: u32,
+    pub(crate) lost: u32,
+    /// In the order in which the answers came.
+    pub(crate) times: Vec<Duration>,
+    meter: Meter,
+}
+
+#[allow(dead_code, reason = "for protocols of which none may be built in")]
+impl RoundTrips {
+    pub(crate) fn new(set_up: Duration) -> Self {
+        Self { set_up, ..Self::default() }
+    }
+
+    /// At `now` an answer came to what was asked at `position`.
+    pub(crate) fn back(&mut self, now: Duration, position: Duration, time: Duration) {
+        self.times.push(time);
+        self.meter.arrives(now, position);
+    }
+
+    /// How many are answered, or lost.
+    pub(crate) fn known(&self) -> u32 {
+        u32::try_from(self.times.len()).unwrap_or(u32::MAX).saturating_add(self.lost)
+    }
+
+    pub(crate) fn median(&self) -> Option<Duration> {
+        let mut sorted = self.times.clone();
+        sorted.sort();
+        sorted.get(sorted.len() / 2).copied()
+    }
+
+    /// `path`: the way that they take, in a few words.
+    pub(crate) fn figures(&self, path: &'static str) -> Figures {
+        let server = VoiceFigures {
+            name: "the server".into(),
+            packets: self.times.len() as u64,
+            lost: Some(self.lost.into()),
+            jitter: self.meter.jitter(),
+            ..VoiceFigures::default()
+        };
+        Figures {
+            round_trip: self.times.last().copied(),
+            sent: Some(self.sent.into()),
+            path: Some(path),
+            voices: vec![server],
+            ..Figures::default()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

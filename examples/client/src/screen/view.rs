@@ -140,9 +140,9 @@ fn levels(model: &Model, width: usize, theme: Theme) -> Option<Line<'static>> {
 /// What is known of the connection.
 fn connection(model: &Model, width: usize) -> Option<Line<'static>> {
     let mut parts = Vec::new();
-    if let Some(rtt) = model.round_trip {
-        parts.push(format!("RTT {:.1} ms", rtt.as_secs_f64() * 1e3));
-    }
+    let rtt = model.round_trip.map(|rtt| format!("RTT {:.1} ms", rtt.as_secs_f64() * 1e3));
+    // A call without a figure: it is not measured, or not yet.
+    parts.extend(rtt.or_else(|| model.sent.map(|_| "RTT –".into())));
     parts.extend(model.sent.map(|sent| format!("{sent} sent")));
     parts.extend(model.path.map(str::to_owned));
     (!parts.is_empty()).then(|| Line::styled(cut(&parts.join("  "), width), DIM))
