@@ -134,6 +134,12 @@ impl Report {
         self.interactive && !self.mute && self.sink.get().is_none()
     }
 
+    /// Waits until what has been printed is on the terminal: behind that a screen may be opened.
+    #[cfg_attr(not(feature = "screen"), expect(dead_code, reason = "there is no screen"))]
+    pub(crate) fn flush(&self) {
+        self.output.iter().for_each(Output::flush);
+    }
+
     /// Shows everything in `sink` from now on.
     #[cfg_attr(not(feature = "screen"), expect(dead_code, reason = "there is no screen"))]
     pub(crate) fn show_in(&self, sink: Arc<dyn Sink>) {

@@ -106,6 +106,8 @@ impl Screen {
         let model = model.with_talk(report.talk().clone());
         let state = State { model, changed: true, lines, history, figures: None, releases: false };
         let screen = Arc::new(Self { state: Mutex::new(state), terminal: terminal::Hold::default() });
+        // A line that is written later would be in the middle of the screen.
+        report.flush();
         if let Err(error) = terminal::start(&screen) {
             tracing::warn!(%error, "the terminal has no full screen");
             return false;

@@ -60,14 +60,23 @@ impl Output {
         let _ = self.pieces.try_send(Piece::Error(format!("{line}\n")));
     }
 
-    /// Waits until everything is written; if there was a call, for two seconds at most.
-    pub(super) fn end(&self) {
+    /// Waits until everything so far is written, for two seconds at most.
+    #[cfg_attr(not(feature = "screen"), expect(dead_code, reason = "there is no screen"))]
+    pub(super) fn flush(&self) {
+        let _ = self.written().map(|wait| wait.recv_timeout(LAST_LINES));
+    }
+
+    /// Tells when everything so far is written; `None` where nothing can tell.
+    fn written(&self) -> Option<Receiver<()>> {
         let (done, wait) = channel();
         let pieces = self.pieces.clone();
         let ending = std::thread::Builder::new().spawn(move || pieces.send(Piece::End(done)));
-        if ending.is_err() {
-            return;
-        }
+        ending.is_ok().then_some(wait)
+    }
+
+    /// Waits until everything is written; if there was a call, for two seconds at most.
+    pub(super) fn end(&self) {
+        let Some(wait) = self.written() else { return };
         if self.live.load(Relaxed) {
             let _ = wait.recv_timeout(LAST_LINES);
         } else {
