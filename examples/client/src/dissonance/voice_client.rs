@@ -1,5 +1,6 @@
 //! One client at work: joins, speaks, and plays what others say.
 
+mod away;
 mod event;
 mod options;
 mod speech;
@@ -15,6 +16,7 @@ use crate::recordings::{RecordFile, Recordings, TrackFiles};
 use crate::report::{Figures, Report, quoted};
 use crate::signals::Signals;
 use crate::trace::{Trace, speaker};
+use away::{Away, Reason};
 use core::time::Duration;
 use event::Event;
 pub(crate) use options::Options;
@@ -50,6 +52,7 @@ pub(crate) struct VoiceClient {
     signals: Signals,
     started: Instant,
     joined: Option<Instant>,
+    away: Away,
     voices: Voices,
     speech: Option<Speaking>,
     recorder: Option<RecordFile>,
@@ -105,6 +108,7 @@ impl VoiceClient {
             signals,
             started,
             joined: None,
+            away: Away::default(),
             voices: Voices::new(talk),
             speech,
             recorder,
@@ -248,9 +252,15 @@ impl VoiceClient {
                     self.summary.set_up = now;
                 }
                 self.joined = Some(Instant::now());
-                let name = &self.options.name;
-                let text = format!("joined as {} after {:.1} ms", quoted(name), now.as_secs_f64() * 1e3);
+                let (name, away) = (&self.options.name, self.away.ends());
+                let text = match away {
+                    None => format!("joined as {} after {:.1} ms", quoted(name), now.as_secs_f64() * 1e3),
+                    Some(_) => format!("joined as {} again", quoted(name)),
+                };
                 self.report.event("joined", json!({ "name": name }), &text);
+                if let Some(away) = away {
+                    self.report.plain("back", &format!("back after {:.1} s", away.as_secs_f64()));
+                }
             }
             Event::Lost { cause, again } => {
                 self.voices.all_leave(now);
@@ -258,7 +268,15 @@ impl VoiceClient {
                 if !again {
                     return Err(failed!("{why}"));
                 }
-                self.report.event("lost", json!({ "why": why }), &format!("{why}; trying again"));
+                match self.away.begins(why) {
+                    Reason::First => {
+                        self.report.event("lost", json!({ "why": why }), &format!("{why}; trying again"));
+                    }
+                    Reason::Another => {
+                        self.report.event("retrying", json!({ "reason": why }), &format!("not yet: {why}"));
+                    }
+                    Reason::Before => {}
+                }
             }
             Event::Voice { from, name, codec, sequence, start, end, volume, priority, packet } => {
                 let frame = Frame { sequence, start, end, volume, priority, packet: &packet };

@@ -90,8 +90,8 @@ impl Model {
         }
         let kind = match event {
             "whisper" | "message" | "voice_message" | "text" => Kind::Message,
-            "warning" | "failed" | "refused" | "lost" | "disconnected" | "rejected" | "no_answer"
-            | "sound_device_lost" => Kind::Problem,
+            "warning" | "failed" | "refused" | "lost" | "disconnected" | "rejected" | "retrying"
+            | "no_answer" | "sound_device_lost" => Kind::Problem,
             _ => Kind::Event,
         };
         text.lines().for_each(|line| self.line(kind, line));
