@@ -188,7 +188,8 @@ fn f_77_an_echo_is_warned_of_once() {
         assert_eq!(ann.end().0, Some(0));
         let (code, out, errors) = bob.end();
         assert_eq!(code, Some(0), "{out}{errors}");
-        (loudspeaker.end(), microphone.end());
+        loudspeaker.end();
+        microphone.end();
         out.lines().filter(|line| line.contains("the microphone hears what the loudspeaker plays")).count()
     };
     let long = Clip { samples: said.samples.repeat(3), ..said.clone() };
