@@ -13,7 +13,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 pub(crate) use tracks::{TrackFiles, Tracks};
 use voxwire_audio::{Clip, Recording, RecordingAbort, SampleFormat};
 
@@ -104,20 +104,19 @@ impl Recordings {
     }
 
     /// Waits a moment for the last one to be complete; one that takes longer is completed beside what else goes on. A signal ends the
-    /// wait.
+    /// wait. Cancel-safe.
     pub(crate) async fn settle(&mut self, signals: &mut Signals) {
-        let Some(mut last) = self.finishing.pop() else { return };
-        let ended = tokio::select! {
-            ended = timeout(MOMENT, last.ended()) => ended.ok(),
-            () = signals.recv() => None,
-        };
-        match ended {
-            Some(ended) => self.unless_wrong(ended),
-            None => self.finishing.push(last),
-        }
-        while self.finishing.len() > FINISHING {
+        let Some(last) = self.finishing.last().map(|file| file.task.id()) else { return };
+        let moment = sleep(MOMENT);
+        tokio::pin!(moment);
+        loop {
+            let waits = !moment.is_elapsed() && self.finishing.iter().any(|file| file.task.id() == last);
+            if !waits && self.finishing.len() <= FINISHING {
+                return;
+            }
             tokio::select! {
                 () = self.next_ended() => {}
+                () = &mut moment, if waits => {}
                 () = signals.recv() => return,
             }
         }
@@ -196,10 +195,6 @@ struct Finishing {
 }
 
 impl Finishing {
-    async fn ended(&mut self) -> Result<(), Error> {
-        (&mut self.task).await.unwrap_or_else(Self::broken)
-    }
-
     fn broken(error: tokio::task::JoinError) -> Result<(), Error> {
         Err(failed!("the recording: {error}"))
     }
