@@ -70,17 +70,22 @@ impl Playout {
 
     /// The other side is gone from the call that began at `start`: plays what has come in to its end.
     pub(crate) async fn finish(&mut self, start: Instant) -> Result<(), Error> {
-        let end = Instant::now() + REST;
-        while !self.mixer.is_idle() && Instant::now() < end {
-            sleep_until(start + self.due()).await;
-            self.advance(start.elapsed())?;
+        let end = self.due() + REST;
+        while !self.mixer.is_idle() && self.due() < end {
+            self.play_next(start).await?;
         }
-        let end = Instant::now() + LOUDSPEAKER_DELAY;
-        while Instant::now() < end {
-            sleep_until(start + self.due()).await;
-            self.advance(start.elapsed())?;
+        let end = self.due() + LOUDSPEAKER_DELAY;
+        while self.due() < end {
+            self.play_next(start).await?;
         }
         Ok(())
+    }
+
+    /// Plays a frame when it is due. Nothing more comes in, with which it would have to keep up: a busy machine cuts nothing out of it.
+    async fn play_next(&mut self, start: Instant) -> Result<(), Error> {
+        let due = self.due();
+        sleep_until(start + due).await;
+        self.advance(due)
     }
 }
 

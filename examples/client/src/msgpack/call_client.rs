@@ -589,9 +589,9 @@ mod tests {
             mixer.play(now).unwrap();
             mixer.hear(now, b"ann", block);
         }
+        bob.dialogue.connection.shutdown();
         let start = Instant::now() - Duration::from_millis(400);
         let mut call = LiveCall::new(start, None, mixer, None);
-        bob.dialogue.connection.shutdown();
         let lost = bob.take_part(&mut call, &mut Summary::default()).await.unwrap_err();
         assert!(lost.to_string().contains("lost"), "{lost}");
         server.drain(Duration::from_secs(1)).await;

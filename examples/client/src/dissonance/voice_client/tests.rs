@@ -44,8 +44,8 @@ async fn c_14_what_has_come_in_is_heard_when_the_connection_is_gone() {
     }
     bob.loudspeaker = Some(sink);
     bob.started = Instant::now() - Duration::from_millis(200);
-    bob.connection.shutdown();
-    bob.run().await.unwrap();
+    bob.play_out().await.unwrap();
+    bob.close().await;
     server.drain(Duration::from_secs(1)).await;
     let heard = heard.lock().unwrap();
     let end = &said[said.len() - 480..];
