@@ -89,7 +89,7 @@ fn row(name: &str, person: &Person, width: usize, theme: Theme) -> Line<'static>
     Line::from(spans)
 }
 
-/// Two lines, or one for those who are not heard.
+/// Two lines, three where all figures are known, or one for those who are not heard.
 fn narrow(name: &str, person: &Person, width: usize, theme: Theme) -> Vec<Line<'static>> {
     let bars = if person.voice.is_some() { 10 } else { 0 };
     let room = width.saturating_sub(bars + 3);
@@ -111,7 +111,17 @@ fn narrow(name: &str, person: &Person, width: usize, theme: Theme) -> Vec<Line<'
         marked(name, person, room, theme),
         Span::styled(format!(" {}", person.levels.bars(bars, 1.0)), theme.level()),
     ];
-    vec![Line::from(first), Line::styled(cut(&format!("  {}", parts.join(" ")), width), DIM)]
+    let mut rows = vec![String::from(" ")];
+    for part in parts {
+        match rows.last_mut() {
+            Some(row) if row.chars().count() + 1 + part.len() <= width || row.len() == 1 => {
+                *row += &format!(" {part}");
+            }
+            _ => rows.push(format!("  {part}")),
+        }
+    }
+    let figures = rows.into_iter().map(|row| Line::styled(cut(&row, width), DIM));
+    [Line::from(first)].into_iter().chain(figures).collect()
 }
 
 fn percent(loss: Option<f64>) -> String {
