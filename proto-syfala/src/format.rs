@@ -186,7 +186,9 @@ impl Format {
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.channels == NonZeroU32::MIN { "" } else { "s" };
-        write!(f, "{} Hz, {} channel{plural}, {}", self.sample_rate.get(), self.channels, self.sample_type)?;
+        // People call the document's IEEF32 F32.
+        let sample_type = self.sample_type.name().trim_start_matches("IEE");
+        write!(f, "{} Hz, {} channel{plural}, {sample_type}", self.sample_rate.get(), self.channels)?;
         match self.buffer_size {
             Some(frames) => write!(f, ", {frames} frames at a time"),
             None => Ok(()),
@@ -305,9 +307,6 @@ mod tests {
         for rate in [0.0, -48_000.0, f64::NAN, f64::INFINITY, 1e-320] {
             assert_eq!(SampleRate::new(rate), None);
         }
-        assert_eq!(
-            alloc::format!("{}", Format::STANDARD),
-            "48000 Hz, 2 channels, IEEF32, 32 frames at a time"
-        );
+        assert_eq!(alloc::format!("{}", Format::STANDARD), "48000 Hz, 2 channels, F32, 32 frames at a time");
     }
 }

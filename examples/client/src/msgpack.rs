@@ -248,8 +248,12 @@ async fn act(client: &mut CallClient, action: Action, user: &str, report: &Repor
 
 /// What a failed request means, in words.
 fn refused(action: voxwire_msgpack::Action, code: voxwire_msgpack::Code) -> Error {
-    use voxwire_msgpack::Code;
+    use voxwire_msgpack::{Action as Asked, Code};
     let why = match code {
+        // Our server keeps what is for users who are away.
+        Code::USER_NOT_CONNECTED if matches!(action, Asked::Whisper | Asked::VoiceMsg) => {
+            "no such user, or the user is not logged in and this server keeps no messages"
+        }
         Code::USER_NOT_CONNECTED => "the user is not logged in",
         Code::USER_ALREADY_EXIST => "the name is taken",
         Code::USER_DOES_NOT_EXIST => "there is no such user",

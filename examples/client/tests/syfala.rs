@@ -78,7 +78,7 @@ fn s_05_c_08_discover_shows_what_answers_a_broadcast() {
     assert_eq!(output.status.code(), Some(0), "{out}");
     assert!(
         out.contains(&format!(
-            "{}\n  sends    2 x 48000 Hz, 8 channels, IEEF32, 32 frames at a time\n  is sent  48000 Hz, 8 channels, IEEF32",
+            "{}\n  sends    2 x 48000 Hz, 8 channels, F32, 32 frames at a time\n  is sent  48000 Hz, 8 channels, F32",
             server.address
         )),
         "{out}"
@@ -108,7 +108,7 @@ fn s_08_s_09_c_14_an_echo_comes_back_sample_by_sample() {
         format!("stream --for 3.5 --play {} --record-as call --record {}", said.display(), heard.display());
     let (code, out, error) = server.client(&arguments);
     assert_eq!(code, Some(0), "{out}{error}");
-    for line in ["1 inputs, 1 outputs", "audio goes both ways", "audio stopped", "0 bytes lost"] {
+    for line in ["1 input, 1 output", "audio goes both ways", "audio stopped", "0 bytes lost"] {
         assert!(out.contains(line), "{line}: {out}");
     }
     assert!(likeness(&clip, &heard).exact, "{:?}", likeness(&clip, &heard));
@@ -195,8 +195,8 @@ fn s_06_s_07_c_08_what_cannot_be_served_is_refused_and_a_device_that_goes_is_not
     let _alone = alone();
     let (device, address) = serve("--inputs 0 --outputs 1");
     for (arguments, reason) in [
-        ("stream --record-as call --record nothing.wav", "the device has 0 inputs"),
-        ("stream --play tone --output 1 --for 1", "the device has 1 outputs"),
+        ("stream --record-as call --record nothing.wav", "the device has no such input: it has 0"),
+        ("stream --play tone --output 1 --for 1", "the device has no such output: it has 1"),
     ] {
         let output = client(address, arguments).output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();

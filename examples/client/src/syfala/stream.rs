@@ -207,7 +207,9 @@ async fn connect(
     };
     let address = from.map_or_else(|| "?".into(), |from| from.to_string());
     let fields = json!({ "address": address, "inputs": inputs.len(), "outputs": outputs.len() });
-    let text = format!("device at {address}: {} inputs, {} outputs", inputs.len(), outputs.len());
+    let counted = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let (ins, outs) = (counted(inputs.len(), "input"), counted(outputs.len(), "output"));
+    let text = format!("device at {address}: {ins}, {outs}");
     report.event("device", fields, &text);
     Ok((server, inputs, outputs))
 }
@@ -520,11 +522,11 @@ fn can_serve(inputs: &[Format], outputs: &[Format]) -> bool {
 fn check_streams(inputs: &[Format], outputs: &[Format], options: &Options) -> Result<(), Error> {
     inputs.iter().chain(outputs).try_for_each(|format| shape(format).map(drop))?;
     if options.output.is_some_and(|output| output as usize >= outputs.len()) {
-        return Err(failed!("the device has {} outputs, numbered from 0", outputs.len()));
+        return Err(failed!("the device has no such output: it has {}, numbered from 0", outputs.len()));
     }
     let listens = options.record.is_some() || options.loudspeaker.is_some() || options.measure;
     if (options.input > 0 || listens) && inputs.get(options.input as usize).is_none() {
-        return Err(failed!("the device has {} inputs, numbered from 0", inputs.len()));
+        return Err(failed!("the device has no such input: it has {}, numbered from 0", inputs.len()));
     }
     if (options.source.is_some() || options.measure) && outputs.is_empty() {
         return Err(failed!("the device has no outputs: nothing can be played"));
