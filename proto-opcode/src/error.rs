@@ -35,7 +35,7 @@ pub enum Violation {
     /// A peer the session does not know.
     #[error("unknown peer")]
     UnknownPeer,
-    /// The outbox is full; the input may be tried again after draining.
+    /// The outbox is full, and the input was ignored. A driver that carries out all outputs after each call never sees this.
     #[error(transparent)]
     OutboxFull(#[from] Full),
 }

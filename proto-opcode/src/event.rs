@@ -86,7 +86,8 @@ pub enum ClientCommand<'a> {
         /// Which.
         call: CallId,
     },
-    /// Send a packet of sound on every call that is up, or on one. The slice is free afterwards.
+    /// Send a packet of sound on every call that is up, or on one: one every 20 ms, in pauses one of silence. Without a call that is up nothing is
+    /// sent, and that is no error.
     Say {
         /// On which; `None` for all.
         call: Option<CallId>,
@@ -142,7 +143,7 @@ pub enum ClientEvent<'a> {
         /// One Opus packet.
         packet: &'a [u8],
     },
-    /// The server cannot put a call through, which is over then.
+    /// The server cannot put a call through, which is over then. Also the reason of a kick: `Disconnected` follows.
     Rejected {
         /// Which; `None` if the error fits none.
         call: Option<CallId>,
@@ -195,7 +196,8 @@ impl fmt::Display for Cause {
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum ServerCommand<'a> {
-    /// Log a client in that asked for it in `LoggingIn`.
+    /// Log a client in that asked for it in `LoggingIn`. Where the name is taken, the client gets LoginFailed, no `LoggedIn` follows, and this is
+    /// no error. A name that is not valid is an error; the client still waits then: answer `Reject`.
     Admit {
         /// Who asked.
         peer: PeerId,
@@ -235,7 +237,7 @@ pub enum ServerEvent<'a> {
     LoggingIn {
         /// The client.
         peer: PeerId,
-        /// As received; it may hold a secret. Whether it will do is looked at in `Admit`.
+        /// As received; it may hold a secret. `Admit` checks whether it is valid.
         name: Text<'a>,
     },
     /// A client has a name now.
@@ -243,7 +245,7 @@ pub enum ServerEvent<'a> {
         /// The client; [`Server::name`](crate::Server::name) tells the name.
         peer: PeerId,
     },
-    /// A client did not get the name it asked for.
+    /// A client did not get the name it asked for. Not raised for `Admit` and `Reject`.
     LoginFailed {
         /// The client.
         peer: PeerId,
