@@ -171,6 +171,11 @@ pub trait Moderation: Session<Refusal: From<Unsupported>> {
         core::iter::empty()
     }
 
+    /// When voice of a client was taken last, to a second or so; `None` if it was not, or if the server does not see it.
+    fn last_voice(&self, _peer: PeerId) -> Option<Instant> {
+        None
+    }
+
     /// Closes a connection. Its client is told the reason, where the protocol has a word for it.
     ///
     /// # Errors

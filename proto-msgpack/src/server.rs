@@ -129,6 +129,8 @@ struct Peer {
     /// Since when the stream is over, of which requests are left.
     gone: Option<Instant>,
     rate_use: RateUse,
+    /// When live audio of its was handed on last.
+    spoke: Option<Instant>,
 }
 
 /// What a connection has used up of its rates, and its violations. A log-in that is taken up takes it along.
@@ -359,6 +361,7 @@ impl Server {
             answers_only: false,
             entering: false,
             gone: None,
+            spoke: None,
             rate_use: RateUse {
                 violations: Violations::new(now),
                 requests: Bucket::default(),

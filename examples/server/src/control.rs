@@ -22,6 +22,7 @@ use crate::{Error, Protocol};
 use bans::{Ban, Bans};
 use core::fmt;
 use core::net::IpAddr;
+use core::time::Duration;
 use realm::Realm;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -85,6 +86,8 @@ pub(crate) struct Control {
     streams: Arc<Semaphore>,
     /// Who texts of operators come from.
     say_as: String,
+    /// How long an answer may take.
+    deadline: Duration,
 }
 
 impl fmt::Debug for Control {
@@ -116,6 +119,7 @@ impl Control {
             ended_by: OnceLock::new(),
             streams: Arc::new(Semaphore::new(STREAMS)),
             say_as: config.control.say_as.clone(),
+            deadline: config.http_deadline,
         })))
     }
 

@@ -40,9 +40,11 @@ pub(crate) fn routes(
     access: Option<Arc<Access>>,
 ) -> Router {
     let deadline = config.http_deadline;
-    let registry = Arc::new(metrics::registry(services.clone(), readiness.clone(), access));
+    let registry = Arc::new(metrics::registry(services.clone(), readiness.clone(), access.clone()));
     let started = Instant::now();
-    let source = page::Source { services, readiness: readiness.clone(), listening, started, deadline };
+    let people = access.is_some();
+    let source =
+        page::Source { services, readiness: readiness.clone(), listening, started, deadline, people };
     page::routes(source)
         .route("/metrics", get(move || async move { metrics::answer(&registry) }))
         .route("/healthz", get(|| async { "ok\n" }))

@@ -57,6 +57,10 @@ impl Moderation for Server {
         self.peers.address(peer)
     }
 
+    fn last_voice(&self, peer: PeerId) -> Option<Instant> {
+        self.peers.get(peer)?.voice_deliveries.newest()
+    }
+
     fn named(&self, name: &str) -> Vec<PeerId> {
         self.find(name).and_then(|client| self.peer(client)).into_iter().collect()
     }

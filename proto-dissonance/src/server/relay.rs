@@ -81,6 +81,11 @@ impl Deliveries {
         &mut newest.reached
     }
 
+    /// When the newest frame or text began.
+    pub(super) fn newest(&self) -> Option<Instant> {
+        self.0.as_ref().filter(|recent| recent.newest.what.is_some()).map(|recent| recent.newest.started)
+    }
+
     /// Gives the memory back if no frame or text has begun for long. False if it is kept.
     pub(super) fn give_back(&mut self, now: Instant) -> bool {
         self.0.take_if(|recent| now.saturating_duration_since(recent.newest.started) >= REST);

@@ -127,6 +127,7 @@ impl Server {
             }
         };
         if authorized && takes_part() && self.is_echo(group_name) {
+            self.spoke(now, peer);
             return self.echo(peer, username, group_name, samples);
         }
         let user = self.users.get(username.0).map(|user| user.number);
@@ -148,6 +149,7 @@ impl Server {
         let update = ServerMessage::CallData { sender: username, samples };
         match self.outbox.send(others, Lane::Droppable, &update, &self.wire) {
             Ok(_) => {
+                self.spoke(now, peer);
                 self.stats.packets = self.stats.packets.saturating_add(1);
                 let watched = self.is_watched(username, group_name);
                 Ok(watched.then_some(ServerEvent::Voice { peer, username, group_name, samples }))
@@ -156,6 +158,12 @@ impl Server {
                 Err(Violation::OutboxFull(voxwire_core::Full { needed, available }))
             }
             Err(_) => Ok(None),
+        }
+    }
+
+    fn spoke(&mut self, now: Instant, peer: PeerId) {
+        if let Some(state) = self.peers.get_mut(peer) {
+            state.spoke = Some(now);
         }
     }
 

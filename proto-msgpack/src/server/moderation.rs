@@ -59,6 +59,10 @@ impl Moderation for Server {
     }
 
     /// The connections of a user, those for requests alone included.
+    fn last_voice(&self, peer: PeerId) -> Option<Instant> {
+        self.peers.get(peer)?.spoke
+    }
+
     fn named(&self, name: &str) -> Vec<PeerId> {
         self.users.of(name.as_bytes()).collect()
     }

@@ -55,6 +55,10 @@ impl Moderation for Server {
         self.peers.address(peer)
     }
 
+    fn last_voice(&self, peer: PeerId) -> Option<Instant> {
+        self.relayed_voice(peer)
+    }
+
     fn named(&self, name: &str) -> Vec<PeerId> {
         self.find(name.as_bytes()).into_iter().collect()
     }

@@ -420,6 +420,19 @@ impl Server {
         }
     }
 
+    /// When a client's voice was taken last in a call that is carried.
+    pub(super) fn relayed_voice(&self, peer: PeerId) -> Option<Instant> {
+        let spoken = self.relays.relays.values().flat_map(|relay| {
+            let sides = SIDES.into_iter().filter(move |side| relay.party(*side) == peer);
+            sides.filter_map(|side| relay.leg(side))
+        });
+        let voices = spoken.filter_map(|leg| match self.peers.get(leg) {
+            Some(Peer::Leg(leg)) => Some(leg.voice.full_at()),
+            _ => None,
+        });
+        voices.max().filter(|at| *at != Instant::ZERO)
+    }
+
     /// The same, of all calls of a client.
     pub(super) fn silence_calls_of(&mut self, peer: PeerId) {
         let calls = self.relays.relays.iter().filter(|(_, relay)| relay.parties.contains(&peer));

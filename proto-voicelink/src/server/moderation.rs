@@ -50,6 +50,11 @@ impl Moderation for Server {
         self.peers.address(peer)
     }
 
+    fn last_voice(&self, peer: PeerId) -> Option<Instant> {
+        let full_at = self.peers.get(peer)?.voice.full_at();
+        (full_at != Instant::ZERO).then_some(full_at)
+    }
+
     fn named(&self, name: &str) -> Vec<PeerId> {
         self.find(name).into_iter().collect()
     }

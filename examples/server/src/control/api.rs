@@ -37,6 +37,7 @@ fn table() -> Vec<(Method, &'static str, MethodRouter<Arc<Control>>)> {
     vec![
         (Method::GET, "/openapi.json", get(document)),
         (Method::GET, "/protocols", get(protocols)),
+        (Method::GET, "/people", get(stream::people)),
         (Method::GET, "/{protocol}/members", get(members)),
         (Method::POST, "/{protocol}/kick", post(kick)),
         (Method::GET, "/{protocol}/mutes", get(mutes)),

@@ -7,6 +7,7 @@ use super::known::Known;
 use crate::recording::{Recorded, Tap, What};
 use core::fmt::Display;
 use core::net::SocketAddr;
+use core::time::Duration;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,6 +27,9 @@ impl Realm {
     }
 }
 
+/// Who has spoken within this time speaks.
+const SPEAKS: Duration = Duration::from_millis(600);
+
 /// A client, as the API shows it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Listed {
@@ -37,6 +41,8 @@ pub(crate) struct Listed {
     address: Option<String>,
     muted_voice: bool,
     muted_text: bool,
+    /// Whether it has spoken just now, as far as the server sees it.
+    speaking: bool,
     /// Whether it is decided whom it hears.
     hearing_set: bool,
     /// Rooms, groups or calls that it is in.
@@ -113,7 +119,11 @@ impl<S: Moderation<Framing: Send> + Send + 'static> Moderator for Handle<S> {
     }
 
     fn members(&self, offset: usize, limit: usize) -> Page<Listed> {
-        self.call(|session, _| {
+        self.call(|session, now| {
+            let speaking = |peer| {
+                let last = session.last_voice(peer);
+                last.is_some_and(|last| now.saturating_duration_since(last) < SPEAKS)
+            };
             let (mut total, mut items) = (0_usize, Vec::new());
             for member in session.members() {
                 if (offset..offset.saturating_add(limit)).contains(&total) {
@@ -123,6 +133,7 @@ impl<S: Moderation<Framing: Send> + Send + 'static> Moderator for Handle<S> {
                         address: member.address.map(|address| address.to_string()),
                         muted_voice: member.muted.voice,
                         muted_text: member.muted.text,
+                        speaking: speaking(member.peer),
                         hearing_set: member.hearing_set,
                         rooms: session.rooms_joined(member.peer).map(text).collect(),
                     });

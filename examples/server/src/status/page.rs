@@ -1,4 +1,5 @@
-//! The status page: its files, and what it shows, once a second. All of it is ours: names and numbers.
+//! The status page: its files, and what it shows, once a second. All of it is ours: names and numbers. Who is there is shown by the control
+//! API, to those with a token.
 
 use super::Services;
 use crate::figure::{Figure, Value};
@@ -42,6 +43,8 @@ pub(super) struct Source {
     pub(super) started: Instant,
     /// How long a connection may last.
     pub(super) deadline: Duration,
+    /// Whether the control API is on, which shows operators who is there.
+    pub(super) people: bool,
 }
 
 pub(super) fn routes(source: Source) -> Router {
@@ -97,6 +100,8 @@ struct Snapshot {
     uptime: f64,
     /// Why no clients should be sent here, if they should not.
     unready: Option<String>,
+    /// Whether operators can be shown who is there.
+    people: bool,
     protocols: Vec<ProtocolSnapshot>,
 }
 
@@ -122,6 +127,7 @@ impl Source {
             version: env!("CARGO_PKG_VERSION"),
             uptime: now.saturating_duration_since(self.started).as_secs_f64(),
             unready: self.readiness.reason(),
+            people: self.people,
             protocols: self.services.iter().map(|service| self.protocol(&**service)).collect(),
         }
     }

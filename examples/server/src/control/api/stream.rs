@@ -12,13 +12,43 @@ use axum::response::{IntoResponse as _, Response};
 use core::convert::Infallible;
 use core::time::Duration;
 use futures_util::stream::unfold;
+use serde_json::json;
 use std::fmt::Write as _;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep};
 
 /// How often a stream without events shows that it is there.
 const BEAT: Duration = Duration::from_secs(15);
 /// Events written at once.
 const PART: usize = 64;
+
+/// How often it is told who is there.
+const LOOK: Duration = Duration::from_secs(1);
+/// Clients of each protocol that are told of.
+const PEOPLE: usize = 200;
+
+/// Who is there and who speaks, once a second. The answer ends in time for the limit of all answers.
+pub(super) async fn people(State(control): Shared) -> Response {
+    let end = Instant::now() + control.deadline.saturating_sub(2 * LOOK);
+    let looks = unfold(None, move |last: Option<Instant>| {
+        let control = control.clone();
+        async move {
+            if let Some(last) = last {
+                if last >= end {
+                    return None;
+                }
+                sleep(LOOK).await;
+            }
+            let all = control.services().iter().filter_map(|service| Some((service, service.moderator()?)));
+            let all = all.map(|(service, moderator)| {
+                json!({ "name": service.protocol(), "clients": moderator.members(0, PEOPLE) })
+            });
+            let data = json!({ "protocols": all.collect::<Vec<_>>() });
+            Some((Ok::<_, Infallible>(format!("event: people\ndata: {data}\n\n")), Some(Instant::now())))
+        }
+    });
+    ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(looks)).into_response()
+}
 
 pub(super) async fn events(
     State(control): Shared,

@@ -145,8 +145,123 @@ function show(now) {
     }
     protocols.get(protocol.name).show(protocol, earlier.get(protocol.name), elapsed);
   }
+  byId("people").hidden = !now.people;
   before = now;
   heard = performance.now();
+}
+
+/** The rooms of a protocol, and who is in them; behind them those that are in none. */
+function roomsOf({ name, clients }) {
+  const rooms = new Map();
+  for (const client of clients.items) {
+    for (const room of client.rooms.length ? client.rooms : [null]) {
+      if (!rooms.has(room)) rooms.set(room, []);
+      rooms.get(room).push(client);
+    }
+  }
+  const sorted = [...rooms].sort(([one], [other]) => (one === null) - (other === null) || (one < other ? -1 : 1));
+  const shown = sorted.map(([room, members]) => roomCard(name, room, members));
+  const more = clients.total - clients.items.length;
+  if (more > 0) shown.push(element("p", `${name}: ${more} more`, "notice"));
+  return shown;
+}
+
+function element(tag, text, kind = "") {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  if (kind) made.className = kind;
+  return made;
+}
+
+function roomCard(protocol, room, members) {
+  const card = element("section", "", "room");
+  const title = element("h3", "");
+  // Names are what people chose: text, which turns nothing else around.
+  title.append(room === null ? "in no room" : element("bdi", room), element("span", ` ${protocol}, ${members.length}`));
+  const list = element("ul", "");
+  for (const { name, peer, speaking, muted_voice: muted } of members) {
+    const person = element("li", "", "person");
+    person.append(element("bdi", name ?? peer));
+    if (speaking) person.append(element("span", ", speaking", "hidden"));
+    if (muted) person.append(element("span", ", muted", "hidden"));
+    person.toggleAttribute("data-speaking", speaking);
+    person.toggleAttribute("data-muted", muted);
+    list.append(person);
+  }
+  card.append(title, list);
+  return card;
+}
+
+const pause = (milliseconds) => new Promise((done) => { setTimeout(done, milliseconds); });
+let watching = null;
+
+function sayOfPeople(text) {
+  if (byId("people-state").textContent !== text) byId("people-state").textContent = text;
+}
+
+function hidePeople(text) {
+  watching?.abort();
+  watching = null;
+  byId("rooms").replaceChildren();
+  byId("entry").hidden = false;
+  byId("leave").hidden = true;
+  sayOfPeople(text);
+}
+
+/** Reads one answer, which ends after some seconds. */
+async function readPeople(token, signal) {
+  const answer = await fetch("api/v1/people", { headers: { Authorization: `Bearer ${token}` }, signal });
+  if (!answer.ok) return answer.status;
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    text += part.value;
+    const events = text.split("\n\n");
+    text = events.pop();
+    for (const event of events) {
+      const data = event.split("\n").find((line) => line.startsWith("data: "));
+      const { protocols } = JSON.parse(data.slice(6));
+      const rooms = protocols.flatMap(roomsOf);
+      byId("rooms").replaceChildren(...rooms);
+      sayOfPeople(rooms.length ? "" : "nobody is here");
+    }
+  }
+  return answer.status;
+}
+
+/** The token is kept by this page alone, as long as it is open. */
+async function watchPeople(token) {
+  hidePeople("");
+  const mine = new AbortController();
+  watching = mine;
+  byId("entry").hidden = true;
+  byId("leave").hidden = false;
+  while (!mine.signal.aborted) {
+    try {
+      const status = await readPeople(token, mine.signal);
+      if (status === 401) return hidePeople("this is no token of the server");
+      if (status !== 200) sayOfPeople(`the server answers ${status}`);
+    } catch {
+      if (mine.signal.aborted) return undefined;
+      sayOfPeople("connection lost, trying again");
+    }
+    await pause(500);
+  }
+  return undefined;
+}
+
+byId("entry").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const token = byId("token").value;
+  byId("token").value = "";
+  watchPeople(token);
+});
+byId("leave").addEventListener("click", () => hidePeople(""));
+// For a screen on a wall: the part behind # is sent to no server.
+if (location.hash.startsWith("#token=")) {
+  const token = decodeURIComponent(location.hash.slice(7));
+  history.replaceState(null, "", location.pathname);
+  watchPeople(token);
 }
 
 // The server ends each answer after some seconds, and the browser asks again: only a longer silence is a loss.
