@@ -19,6 +19,7 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::time::Duration;
 use std::io;
 use std::sync::Arc;
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use voxwire_core::{Handler, Moderation, Session};
@@ -199,7 +200,7 @@ pub struct Running {
     access: Option<(Arc<Access>, ControlSettings)>,
     _socket: Option<SocketFile>,
     /// What goes on for as long as the server runs.
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 /// Reads the files that `config` names, as far as that binds and changes nothing.
@@ -237,49 +238,28 @@ pub async fn start(config: Config) -> Result<Running, Error> {
     for protocol in &config.only {
         services.push(config.section(*protocol).start(&config, &mut ports)?);
     }
-    let mut listening = ports.bound;
-    let certificates = Arc::new(ports.certificates);
-    let mut tasks = JoinSet::new();
-    tasks.spawn(certificates.clone().watch());
     let services: Arc<[Box<dyn Service>]> = services.into();
-    let readiness = Arc::new(Readiness { services: services.clone(), draining: AtomicBool::new(false) });
-    if let Some(control) = &control {
-        control.serves(services.clone());
-        control.records(recorder.clone());
-        control::spawn_webhooks(control, &config.control);
-    }
-    if let Some(total) = config.descriptors {
-        let (weights, most) = (descriptors::weights(&config).collect(), most_connections(&config));
-        tokio::spawn(descriptors::share(total, most, services.clone(), weights));
-    }
-    let exchanges = Exchanges::default();
-    if let Some(http) = http {
-        listening.push(Listening { protocol: "http", transport: "tcp", address: http.local_addr()? });
-        // What the program serves by HTTP, each part with its own routes.
-        let page =
-            status::routes(services.clone(), readiness.clone(), listening.clone(), &config, access.clone());
-        let api = control.clone().filter(|_| access.is_some());
-        let api = api.map(|control| control::routes(control, access.clone()));
-        let routes = page.merge(api.unwrap_or_default());
-        let limits = status::Limits { connections: config.http_connections, deadline: config.http_deadline };
-        tokio::spawn(status::serve(http, routes, limits, exchanges.clone()));
-    }
-    if let (Some(control), Some(socket)) = (&control, socket) {
-        let routes = control::routes(control.clone(), None);
-        tasks.spawn(control::serve_socket(socket, routes, config.http_deadline, exchanges.clone()));
-    }
-    Ok(Running {
+    let readiness = Readiness { services: services.clone(), draining: AtomicBool::new(false) };
+    let mut running = Running {
         services,
-        listening,
-        certificates,
-        readiness,
+        listening: ports.bound,
+        certificates: Arc::new(ports.certificates),
+        readiness: Arc::new(readiness),
         control,
         recorder,
-        exchanges,
+        exchanges: Exchanges::default(),
         access: access.map(|access| (access, config.control.clone())),
         _socket: socket_file,
-        _tasks: tasks,
-    })
+        tasks: JoinSet::new(),
+    };
+    running.work(&config);
+    if let Some(http) = http {
+        running.serve_http(http, &config)?;
+    }
+    if let Some(socket) = socket {
+        running.serve_socket(socket, &config);
+    }
+    Ok(running)
 }
 
 /// Binds ports, and remembers which.
@@ -382,6 +362,45 @@ impl Ports<'_> {
 }
 
 impl Running {
+    /// What goes on beside the protocols: certificates are read again, events are told, and descriptors are shared.
+    fn work(&mut self, config: &Config) {
+        self.tasks.spawn(self.certificates.clone().watch());
+        if let Some(control) = &self.control {
+            control.serves(self.services.clone());
+            control.records(self.recorder.clone());
+            control::spawn_webhooks(control, &config.control);
+        }
+        if let Some(total) = config.descriptors {
+            let (weights, most) = (descriptors::weights(config).collect(), most_connections(config));
+            tokio::spawn(descriptors::share(total, most, self.services.clone(), weights));
+        }
+    }
+
+    /// Serves the status page, and beside it the control API, if there are tokens for it.
+    fn serve_http(&mut self, http: TcpListener, config: &Config) -> Result<(), Error> {
+        self.listening.push(Listening { protocol: "http", transport: "tcp", address: http.local_addr()? });
+        let access = self.access.as_ref().map(|(access, _)| access.clone());
+        let (services, readiness) = (self.services.clone(), self.readiness.clone());
+        let page = status::routes(services, readiness, self.listening.clone(), config, access.clone());
+        let api = self.control.clone().filter(|_| access.is_some());
+        let api = api.map(|control| control::routes(control, access));
+        let limits = status::Limits { connections: config.http_connections, deadline: config.http_deadline };
+        tokio::spawn(status::serve(
+            http,
+            page.merge(api.unwrap_or_default()),
+            limits,
+            self.exchanges.clone(),
+        ));
+        Ok(())
+    }
+
+    /// Serves the control API by its local socket.
+    fn serve_socket(&mut self, socket: Socket, config: &Config) {
+        let Some(control) = self.control.clone() else { return };
+        let routes = control::routes(control, None);
+        self.tasks.spawn(control::serve_socket(socket, routes, config.http_deadline, self.exchanges.clone()));
+    }
+
     /// What is listened on.
     pub fn listening(&self) -> &[Listening] {
         &self.listening
