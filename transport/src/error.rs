@@ -95,6 +95,6 @@ impl Error {
     /// QUIC keeps the alert alone of what TLS says. Over TCP an [`Io`](Self::Io) error holds the `rustls::Error` itself.
     pub fn tls_alert(&self) -> Option<tokio_rustls::rustls::AlertDescription> {
         let Self::Io(error) = self else { return None };
-        crate::quic::tls_alert(error)
+        crate::quic::alert::tls_alert(error)
     }
 }

@@ -29,6 +29,7 @@
 mod certificates;
 mod connection;
 mod error;
+mod gate;
 mod grace;
 mod histogram;
 mod hub;

@@ -1,6 +1,7 @@
 //! What a hub listens on.
 
 use crate::Error;
+use crate::gate::Gate;
 use crate::udp::Udp;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
@@ -11,22 +12,6 @@ use voxwire_core::Framing;
 
 /// Whether a client with this token, from this address, may come in.
 pub(crate) type Admission = std::sync::Arc<dyn Fn(&[u8], SocketAddr) -> bool + Send + Sync>;
-
-/// Whether an address may come in.
-#[derive(Clone)]
-pub(crate) struct Gate(std::sync::Arc<dyn Fn(IpAddr) -> bool + Send + Sync>);
-
-impl Gate {
-    pub(crate) fn lets_in(&self, address: IpAddr) -> bool {
-        (self.0)(address.to_canonical())
-    }
-}
-
-impl fmt::Debug for Gate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Gate")
-    }
-}
 
 /// The bound socket.
 #[derive(Debug)]
@@ -230,7 +215,7 @@ impl Listener {
     /// mapped to IPv6. [Who may come in](crate#who-may-come-in) compares this with other gates.
     #[must_use]
     pub fn with_gate(mut self, lets_in: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
-        let gate = Gate(std::sync::Arc::new(lets_in));
+        let gate = Gate::new(lets_in);
         for udp in &mut self.udp {
             udp.gate = Some(gate.clone());
         }

@@ -1,12 +1,13 @@
 //! QUIC: one stream for reliable frames, datagrams for droppable ones, all of it encrypted.
 
+pub(crate) mod alert;
 mod budgets;
 mod pace;
 
 use crate::PathStats;
 use crate::grace::StuckLooks;
 use crate::socket_options::Keepalive;
-use budgets::FIRST_WINDOW;
+use budgets::{FIRST_WINDOW, var_int};
 pub(crate) use budgets::{NoRoom, QuicBudgets, Reserved};
 use core::future::Future;
 use core::net::SocketAddr;
@@ -23,7 +24,7 @@ use quinn::{
 use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio_rustls::rustls::{AlertDescription, ClientConfig, ServerConfig};
+use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 use voxwire_core::Clock;
 use voxwire_core::bytes::Bytes;
 
@@ -112,10 +113,6 @@ pub(crate) fn silence(keepalive: Option<Keepalive>, unacknowledged: Option<Durat
     Some(keepalive?.limit().saturating_add(unacknowledged.unwrap_or_default()))
 }
 
-fn var_int(n: usize) -> VarInt {
-    u32::try_from(n).map_or(VarInt::MAX, VarInt::from_u32)
-}
-
 /// A bound socket for QUIC.
 #[derive(Debug)]
 pub(crate) struct QuicListener {
@@ -196,18 +193,6 @@ pub(crate) async fn connect(
         }
     }
     Err(last)
-}
-
-/// The TLS alert by which this side has ended a handshake.
-pub(crate) fn tls_alert(error: &io::Error) -> Option<AlertDescription> {
-    match error.get_ref()?.downcast_ref()? {
-        quinn::ConnectionError::TransportError(error) => {
-            // RFC 9001, 4.8: the codes from 0x100 on are alerts.
-            let alert = u64::from(error.code).checked_sub(0x100)?;
-            u8::try_from(alert).ok().map(AlertDescription::from)
-        }
-        _ => None,
-    }
 }
 
 /// Counts the bytes of one connection that QUIC holds, until they have arrived or are given up.

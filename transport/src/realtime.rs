@@ -85,77 +85,25 @@
 //! ```
 
 mod core;
+mod counters;
 mod handle;
 mod ring;
+mod settings;
+mod shared;
 mod socket;
 mod wake;
 
-use self::core::{Core, Link, deliver};
-use crate::udp::Received;
 use ::core::fmt;
-use ::core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst, fence};
-use ::core::time::Duration;
+use ::core::sync::atomic::{Ordering::Relaxed, Ordering::SeqCst};
 pub use handle::{Ended, Handle, Scheduling, Stats};
 use ring::RingWriter;
+pub use settings::{AudioHandler, Settings, Wait};
+use shared::{EndGuard, Shared};
 pub use socket::Socket;
 use std::io;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use voxwire_core::{Clock, Framing as _, Handler, Instant, Rate, Session};
-use wake::Waker;
-
-/// How many times in a row the thread receives before it looks at timers and calls.
-const MAX_RECEIVES: u32 = 32;
-
-/// An application on top of a session on a [`Driver`].
-pub trait AudioHandler<S: Session>: Handler<S> {
-    /// Samples that a sound callback has written with one [`AudioSender::send`]: the session is to send them now. `sender` is the number of
-    /// the [`AudioSender`], in the order in which the driver made them, from 0.
-    ///
-    /// It runs on the callback's thread or on the driver's. It must not wait, nor allocate.
-    fn on_audio(&mut self, session: &mut S, now: Instant, sender: usize, samples: &[u8]);
-}
-
-/// Limits of a [`Driver`], and how its thread runs.
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// The priority of the thread under `SCHED_FIFO`, from 1 to 99; `None` for a thread like any other. It should be below that of the
-    /// sound system's own thread (JACK: 70 to 80 as a rule). 60 by default.
-    pub priority: Option<u8>,
-    /// How the thread waits. [`Wait::Sleep`] by default.
-    pub wait: Wait,
-    /// Datagrams of one source; beyond it they are dropped. 50 000 a second and 50 000 at once by default.
-    pub datagrams: Rate,
-    /// Sources that the session has not validated, remembered at a time. 256 by default.
-    pub max_unvalidated: usize,
-}
-
-impl Settings {
-    /// A thread at priority 60 that sleeps while nothing comes in; 50 000 datagrams a second from each source; 256 unknown sources.
-    pub const DEFAULT: Self = Self {
-        priority: Some(60),
-        wait: Wait::Sleep,
-        datagrams: Rate { per_second: 50_000, burst: 50_000 },
-        max_unvalidated: 256,
-    };
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
-}
-
-/// How a [`Driver`]'s thread waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wait {
-    /// In the system, until a datagram comes. Sound callbacks send their own datagrams.
-    Sleep,
-    /// By looking again and again. It saves the wake, and sound callbacks make no system call; it takes a processor core for itself. Under
-    /// `SCHED_FIFO` nothing else runs on that core, but for what Linux reserves (`sched_rt_runtime_us`): only for machines with cores to
-    /// spare.
-    Spin,
-}
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use voxwire_core::{Framing as _, Session};
 
 /// A session, its handler and a socket, ready to be started.
 pub struct Driver<S: Session> {
@@ -178,19 +126,7 @@ impl<S: Session> Driver<S> {
             let why = "this session's frames lie in a byte stream, which datagrams do not keep whole: use a `Hub` or a `Connection`";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
-        let core = Core::new(session, Box::new(handler), &settings);
-        let shared = Shared {
-            core: Mutex::new(core),
-            socket,
-            settings,
-            clock: Clock::start(),
-            counters: Counters::default(),
-            written: AtomicU64::new(0),
-            waker: Waker::new()?,
-            stopping: AtomicBool::new(false),
-            ended: AtomicBool::new(false),
-        };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self { shared: Arc::new(Shared::new(socket, session, Box::new(handler), settings)?) })
     }
 
     /// The sender of one sound callback; each callback needs its own. Its ring holds `capacity` bytes of blocks, and four bytes more for each block.
@@ -280,150 +216,4 @@ pub enum SendError {
     /// The driver has ended.
     #[error("the driver has ended")]
     Ended,
-}
-
-/// What a driver counts.
-#[derive(Debug, Default)]
-struct Counters {
-    over_rate: AtomicU64,
-    unsent: AtomicU64,
-    refused_blocks: AtomicU64,
-    receive_errors: AtomicU64,
-}
-
-/// Something to do on the driver's thread.
-type Call<S> = Box<dyn FnOnce(&mut S, Instant) + Send>;
-
-struct Shared<S: Session> {
-    core: Mutex<Core<S>>,
-    socket: Socket,
-    settings: Settings,
-    clock: Clock,
-    counters: Counters,
-    /// Counts the blocks that sound callbacks have written.
-    written: AtomicU64,
-    waker: Waker,
-    stopping: AtomicBool,
-    ended: AtomicBool,
-}
-
-impl<S: Session> Shared<S> {
-    const fn link(&self) -> Link<'_> {
-        Link { socket: &self.socket, counters: &self.counters, written: &self.written }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Core<S>> {
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Sends the blocks that sound callbacks have written, unless another thread has the session: that thread sends them then.
-    fn send_written(&self) {
-        loop {
-            // Either this thread finds the session free, or the thread that has it finds the block after it has let go.
-            fence(SeqCst);
-            let mut core = match self.core.try_lock() {
-                Ok(core) => core,
-                Err(TryLockError::Poisoned(core)) => core.into_inner(),
-                Err(TryLockError::WouldBlock) => return,
-            };
-            core.drain_rings(self.link(), self.clock.now());
-            let seen = self.let_go(core, true);
-            if self.written.load(SeqCst) == seen {
-                return;
-            }
-        }
-    }
-
-    /// Releases the session. Returns how many blocks had been written when the rings were read last.
-    fn let_go(&self, core: MutexGuard<'_, Core<S>>, wake: bool) -> u64 {
-        let due = core.session.poll_timeout();
-        let earlier = due.is_some_and(|due| core.armed.is_none_or(|armed| due < armed));
-        let seen = core.seen;
-        drop(core);
-        fence(SeqCst);
-        if wake && earlier {
-            self.waker.wake();
-        }
-        seen
-    }
-
-    /// Runs `f` with the session, then sends blocks that were written meanwhile. For the driver's thread.
-    fn locked(&self, f: impl FnOnce(&mut Core<S>, Link<'_>, Instant)) {
-        let mut core = self.lock();
-        let now = self.clock.now();
-        f(&mut core, self.link(), now);
-        core.armed = core.session.poll_timeout();
-        let seen = self.let_go(core, false);
-        if self.written.load(SeqCst) != seen {
-            self.send_written();
-        }
-    }
-}
-
-/// The thread.
-impl<S: Session> Shared<S> {
-    fn run(&self, calls: &Receiver<Call<S>>) {
-        let mut received = Received::plain();
-        loop {
-            if self.stopping.load(SeqCst) {
-                return self.locked(Core::shutdown);
-            }
-            let mut due = None;
-            self.locked(|core, link, now| {
-                while let Ok(call) = calls.try_recv() {
-                    call(&mut core.session, now);
-                    core.settle(link, now);
-                }
-                core.expire(link, now);
-                due = core.session.poll_timeout();
-            });
-            if self.settings.wait == Wait::Sleep {
-                let longest = due.map(|due| due.saturating_duration_since(self.clock.now()));
-                if let Err(error) = self.waker.sleep(&self.socket, longest) {
-                    self.failed(&error);
-                }
-            }
-            self.receive(&mut received);
-        }
-    }
-
-    /// Hands received datagrams to the session. Timers fire after that: as a rule once all of them have been read, under a flood after
-    /// [`MAX_RECEIVES`] calls of the system.
-    fn receive(&self, received: &mut Received) {
-        for _ in 0..MAX_RECEIVES {
-            match self.socket.receive(received) {
-                Ok(()) => {
-                    self.locked(|core, link, now| deliver(core, link, now, received));
-                    if !received.is_full() || self.stopping.load(Relaxed) {
-                        return;
-                    }
-                }
-                Err(error) => {
-                    return match error.kind() {
-                        io::ErrorKind::WouldBlock => ::core::hint::spin_loop(),
-                        // This concerns a datagram that was sent earlier.
-                        io::ErrorKind::Interrupted | io::ErrorKind::ConnectionRefused => {}
-                        _ => self.failed(&error),
-                    };
-                }
-            }
-        }
-    }
-
-    /// The system cannot receive, or wait: it may be out of memory.
-    fn failed(&self, error: &io::Error) {
-        if self.counters.receive_errors.fetch_add(1, Relaxed) == 0 {
-            crate::log::warn!(%error, "cannot receive datagrams");
-        }
-        std::thread::park_timeout(Duration::from_millis(10));
-    }
-}
-
-/// Notes that the thread has ended, even if a handler has panicked.
-struct EndGuard<'s, S: Session>(&'s Shared<S>);
-
-impl<S: Session> Drop for EndGuard<'_, S> {
-    fn drop(&mut self) {
-        self.0.ended.store(true, SeqCst);
-    }
 }

@@ -5,7 +5,7 @@ use super::partial::Partials;
 use super::quotas::Quotas;
 use super::settings::HubSettings;
 use super::stats::HubStats;
-use crate::listener::Gate;
+use crate::gate::Gate;
 use crate::pool::Pool;
 use crate::udp::Udp;
 use core::net::IpAddr;

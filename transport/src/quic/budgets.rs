@@ -8,8 +8,8 @@
 use crate::source_counts::SourceCounts;
 use core::net::IpAddr;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use quinn::Connection;
 use quinn::congestion::{Controller, ControllerFactory, CubicConfig};
+use quinn::{Connection, VarInt};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What a client may send before it is granted more, in bytes; enough for any hello.
@@ -154,7 +154,7 @@ impl Reserved {
         });
         if taken.is_ok() {
             *sum = sum.saturating_add(more);
-            connection.set_receive_window(super::var_int(first.saturating_add(more)));
+            connection.set_receive_window(var_int(first.saturating_add(more)));
         }
     }
 
@@ -252,6 +252,10 @@ impl ControllerFactory for Reserving {
     fn build(self: Arc<Self>, now: std::time::Instant, mtu: u16) -> Box<dyn Controller> {
         self.cubic.clone().build(now, mtu)
     }
+}
+
+pub(super) fn var_int(n: usize) -> VarInt {
+    u32::try_from(n).map_or(VarInt::MAX, VarInt::from_u32)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! The session, its handler, its peers, and the rings of sound callbacks, behind one lock: one thread at a time works on them.
 
+use super::counters::Counters;
 use super::ring::Ring;
+use super::settings::{AudioHandler, Settings};
 use super::socket::Socket;
-use super::{AudioHandler, Counters, Settings};
 use crate::hub::{UdpPeer, UdpPeers};
 use crate::udp::{Path, Received};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};

@@ -1,10 +1,10 @@
 //! Reaching a driver that runs.
 
-use super::{Call, Sender, Shared};
+use super::shared::{Call, Shared};
 use core::fmt;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use thread_priority::{
     RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,

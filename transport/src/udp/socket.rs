@@ -2,7 +2,7 @@
 
 use super::datagram::{PLAIN_SIZE, Port, Received, SIZE};
 use super::system;
-use crate::listener::Gate;
+use crate::gate::Gate;
 use core::net::SocketAddr;
 use core::sync::atomic::AtomicBool;
 use core::task::{Context, Poll, ready};

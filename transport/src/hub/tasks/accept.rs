@@ -1,13 +1,14 @@
 //! Accepts connections: checks the caps first, then does TLS, then the hello.
 
 use super::stream;
+use crate::gate::Gate;
 use crate::grace::within;
 #[cfg(feature = "tls")]
 use crate::hub::handshakes::{Handshakes, Place};
 use crate::hub::peers::Transport;
 use crate::hub::quotas::ConnPermit;
 use crate::hub::shared::Shared;
-use crate::listener::{Admission, Bound, Gate, Listener};
+use crate::listener::{Admission, Bound, Listener};
 #[cfg(feature = "quic")]
 use crate::quic::NoRoom;
 #[cfg(feature = "tls")]
