@@ -39,7 +39,7 @@ const CHUNK: usize = 4096;
 /// Memory that QUIC and the allocator need for a chunk or a datagram, beside its bytes.
 const OVERHEAD: usize = 128;
 /// Bytes that QUIC may hold for each connection while all queues together hold too much.
-const FREE_BYTES: usize = 8 * 1024;
+const QUIC_FREE_BYTES: usize = 8 * 1024;
 /// CRYPTO frames that a client may send in all. A handshake has some ten, repeated ones included, and none come later. QUIC keeps frames behind
 /// a gap, so without this limit they would take as much memory as the stream.
 const MAX_CRYPTO: u64 = 256;
@@ -107,8 +107,8 @@ pub(crate) fn accept_reserved(
     Ok((connection, done))
 }
 
-/// The silence after which a peer on QUIC is gone. It is as long as on TCP: the silence that `keepalive` allows, then the time for which sent bytes
-/// may stay unacknowledged.
+/// The silence after which a peer on QUIC is gone: the silence that `keepalive` allows, and the time for which sent bytes may stay unacknowledged.
+/// A vanished peer on TCP takes no longer.
 pub(crate) fn silence(keepalive: Option<Keepalive>, unacknowledged: Option<Duration>) -> Option<Duration> {
     Some(keepalive?.limit().saturating_add(unacknowledged.unwrap_or_default()))
 }
@@ -270,9 +270,9 @@ impl Held {
         self.own.load(Relaxed)
     }
 
-    /// Whether all queues together hold too much, and this connection more than [`FREE_BYTES`].
+    /// Whether all queues together hold too much, and this connection more than [`QUIC_FREE_BYTES`].
     fn is_over_total(&self) -> bool {
-        self.bytes() >= FREE_BYTES && self.budgets.queued.load(Relaxed) > self.budgets.max_queued_total
+        self.bytes() >= QUIC_FREE_BYTES && self.budgets.queued.load(Relaxed) > self.budgets.max_queued_total
     }
 
     fn is_full(&self) -> bool {

@@ -23,10 +23,10 @@ pub(super) struct Conn<F> {
     quic: Option<crate::quic::Datagrams>,
 }
 
-/// Why a frame was not queued.
+/// Why a frame will not be sent, or not yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NotQueued {
-    /// Too much is queued for its connection. Or all queues together hold more than the limit and an eighth.
+    /// With the frame too much is queued for its connection. Or all queues together hold more than the limit and an eighth.
     Overflow,
     /// All queues together hold more than the limit. Others may be reset, and the frame tried again.
     OverTotal,
@@ -43,7 +43,7 @@ impl From<Overflow> for NotQueued {
 /// Whether a frame is queued although all queues together hold more than `max_queued_total`. Its connection is one that pays
 /// (`Load::needs_room`).
 ///
-/// - At the first try (`again` is false) it is not: the caller resets other connections, and tries again.
+/// - At the first try (`again` is false) it is not: the caller resets connections, and tries again.
 /// - At the second try it is, while all queues hold no more than an eighth over the limit. The memory of the reset connections is free only
 ///   when their tasks have run.
 fn check_total(common: &Common, again: bool) -> Result<(), NotQueued> {
@@ -105,7 +105,7 @@ impl<F: Framing> Conn<F> {
     /// Queues a frame. Returns how many droppable frames were dropped; the frame itself may be one of them.
     ///
     /// While all queues together hold too much, a connection may have to pay for a reliable frame (`Load::needs_room`). The first try then
-    /// returns [`NotQueued::OverTotal`]: the caller resets other connections, and tries `again`.
+    /// returns [`NotQueued::OverTotal`]: the caller resets connections, and tries `again`.
     pub(super) fn push(
         &self,
         common: &Common,

@@ -1,7 +1,7 @@
 //! The rules for slow consumers: what happens to a frame whose peer is blocked, and to any frame while all queues together hold too much.
 //!
 //! ARCHITECTURE.md, "When a peer does not keep up", defines *blocked* and *slow*. *Over the total*: all queues together hold more than
-//! `HubSettings::max_queued_total`. A connection *pays* if frames for it are dropped then, or make the hub reset other connections.
+//! `HubSettings::max_queued_total`. A connection *pays* if frames for it are dropped then, or make the hub reset connections.
 
 use voxwire_core::Lane;
 
@@ -9,9 +9,8 @@ use voxwire_core::Lane;
 pub(super) const WRITE_BATCH: usize = 64 * 1024;
 /// While over the total, a connection that is not blocked pays only if more bytes than this are queued for it.
 const FREE_BYTES: usize = 64 * 1024;
-/// Only connections with more bytes queued than this may be reset to make room while over the total. A blocked one may be reset as well if
-/// it holds more memory than `little`: half of `max_queued_total / max_connections`, and never more than these bytes
-/// ([`Load::may_be_reset`]).
+/// Only connections with more bytes queued than this may be reset to make room while over the total. A blocked one may be reset as well if it
+/// holds more memory than `little`: half of `max_queued_total / max_connections`, at most `SPARED_BYTES` ([`Load::may_be_reset`]).
 pub(super) const SPARED_BYTES: usize = 4 * 1024;
 /// Bytes of droppable frames that may be queued for a peer that is not slow. A larger budget of the session counts instead.
 const BURST: usize = 1024 * 1024;
@@ -25,7 +24,7 @@ const SHARED_FROM_IF_BLOCKED: usize = 256;
 /// How much is queued for a connection, and for all of them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Load {
-    /// The peer has not taken all that was written to it.
+    /// A write for the peer is pending.
     pub(super) blocked: bool,
     /// It has been blocked for longer than `slow_after`.
     pub(super) slow: bool,
@@ -38,7 +37,7 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// The least budget of droppable frames, in bytes.
+    /// Bytes of droppable frames that may be queued even if the budget is smaller; none for a slow peer.
     pub(super) const fn burst(&self) -> usize {
         if self.slow { 0 } else { BURST }
     }
@@ -48,7 +47,7 @@ impl Load {
         self.writes_large() && droppable > WRITE_BATCH
     }
 
-    /// Whether a reliable frame of `len` bytes is queued only after other connections have been reset for it.
+    /// Whether a reliable frame of `len` bytes is queued only after connections have been reset for it.
     pub(super) fn needs_room(&self, lane: Lane, len: usize) -> bool {
         lane == Lane::Reliable && self.pays(len)
     }
@@ -63,7 +62,7 @@ impl Load {
         lane == Lane::Reliable && len >= if self.blocked { SHARED_FROM_IF_BLOCKED } else { SHARED_FROM }
     }
 
-    /// Whether a control message is queued only after other connections have been reset for it.
+    /// Whether a control message is queued only after connections have been reset for it.
     pub(super) const fn needs_room_for_control(&self) -> bool {
         self.over_total && (self.queued > FREE_BYTES || self.blocked && self.queued > SPARED_BYTES)
     }

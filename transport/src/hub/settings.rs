@@ -36,11 +36,12 @@ pub struct HubSettings {
     /// Bytes of reliable frames that may be queued for one connection; beyond it the connection is reset. One frame is always taken. It is
     /// the budget for droppable frames of a slow peer, too, unless the session sets one. 64 KiB by default.
     pub max_queued: usize,
-    /// A peer is blocked while the system takes no more bytes for it, because its send buffer is full. It is slow once it has been blocked for
+    /// A peer is blocked while a write for it is pending, because the send buffer of its socket on our side is full. It is slow once it has been blocked for
     /// this long. For a slow peer the session's budget of droppable frames counts; before that, up to 1 MiB of them is queued, or the budget if that
     /// is larger. 200 ms by default.
     pub slow_after: Duration,
-    /// Bytes queued for all connections. A frame that is queued for many counts once. What TLS holds for a peer that takes nothing counts
+    /// Bytes queued for all connections. A reliable frame of 1 KiB or more (256 bytes or more for a blocked peer) counts once, however many
+    /// connections it is queued for. What TLS holds for a peer that takes nothing counts
     /// 16 KiB. 128 MiB by default.
     ///
     /// While more than this is queued, these rules hold for connections with more than 64 KiB queued, or with a blocked peer:
@@ -89,8 +90,8 @@ pub struct HubSettings {
     /// A peer that has vanished is gone after `keepalive` and this together: 28 s with the defaults. Bytes that are sent just before
     /// `keepalive` gives up restart `unacknowledged`. A peer that was slow before it vanished is gone after 30 s.
     pub unacknowledged: Option<Duration>,
-    /// The system's send buffer per connection, in bytes: how much stale audio a slow listener can have before the
-    /// budget takes effect; `None` for the system's own size. On QUIC, what has been sent and has not arrived; `None` for 64 KiB. 64 KiB by
+    /// The system's send buffer per connection, in bytes: stale audio that no budget can take back, because it has left the queue; `None` for
+    /// the system's own size. On QUIC, what has been sent and has not arrived; `None` for 64 KiB. 64 KiB by
     /// default.
     pub send_buffer: Option<usize>,
     /// What a client on QUIC may have sent on its stream that has not been read, in bytes. 32 KiB by default.

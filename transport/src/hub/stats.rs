@@ -34,8 +34,8 @@ pub struct HubStats {
     /// Connections closed for a broken stream: bad lengths, frames that took too long, TLS that failed, answers or last frames that were not
     /// taken.
     pub broken: u64,
-    /// Connections that were reset: their peer was stuck, more than `max_queued` was queued for it, or room was made below `max_queued_total`. A
-    /// slow peer that only loses frames is not among them.
+    /// Connections that were reset: their peer was stuck, more than `max_queued` was queued for it, or room was made below `max_queued_total`.
+    /// Neither a slow peer that only loses frames nor a connection that was being closed already is among them.
     pub too_slow: u64,
     /// Droppable frames that were not sent: dropped from the queue of a peer that does not keep up, or not taken by the system.
     pub dropped_frames: u64,

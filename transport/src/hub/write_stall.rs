@@ -12,7 +12,7 @@ use voxwire_core::Instant;
 ///
 /// - While bytes are queued, the timeout is extended whenever the peer takes some of them.
 /// - Once nothing has been queued for as long as `unacknowledged`, the timeout is restored. A peer that takes 8 kB/s has emptied the system's
-///   buffers (some 115 KB) by then.
+///   buffers (some 110 KB) by then.
 /// - A peer that vanishes while the timeout is extended is reset at the next retransmission. Retransmissions come at growing intervals: the next one is 28 s
 ///   away at most.
 /// - If the system's buffers fill up first, the peer is stuck `unacknowledged` later, and two sweeps find that: 16 s in all. Whichever comes

@@ -27,7 +27,7 @@ pub(in crate::hub) struct State<F> {
     pub(in crate::hub) queue: Queue,
     /// Wakes the connection's task.
     pub(in crate::hub) waker: Option<Waker>,
-    /// Since when the peer is blocked: it has not taken all that was written to it.
+    /// Since when the peer is blocked: a write for it is pending.
     pub(in crate::hub) blocked_since: Option<Instant>,
     /// How fast a blocked peer on TCP takes bytes. On the heap, because most connections have nothing queued.
     pub(in crate::hub) stall: Option<Box<WriteStall>>,

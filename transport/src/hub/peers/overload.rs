@@ -15,7 +15,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Chooses the connections to reset while all queues together hold too much.
 #[derive(Debug, Default)]
 pub(super) struct Overload {
-    /// Until then `reset_largest` does not look again: there was nothing more to free.
+    /// Until then `reset_largest` does not look again: what it has reset is not free yet, or nothing is left to reset.
     pub(super) look_again: Instant,
 }
 

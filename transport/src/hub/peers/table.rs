@@ -124,7 +124,7 @@ impl<F: Framing> Peers<F> {
         self.conns().count()
     }
 
-    /// Queues something for a peer by `push`. Where `push` returns [`NotQueued::OverTotal`], resets other connections, and tries once more.
+    /// Queues something for a peer by `push`. Where `push` returns [`NotQueued::OverTotal`], resets connections, and tries once more.
     /// A peer for which nothing could be queued goes to `overflowed`.
     pub(super) fn queue<T: Default + PartialEq>(
         &mut self,
