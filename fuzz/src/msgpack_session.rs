@@ -19,6 +19,11 @@ pub fn msgpack_session(data: &[u8]) {
     if script.byte() % 4 == 0 { client(script) } else { server(script) }
 }
 
+/// Of all lengths on the wire.
+fn samples() -> Vec<i16> {
+    (0..40).map(|n| n * 800 - 16_000).collect()
+}
+
 fn digest(token: &[u8]) -> [u8; 32] {
     let mut digest = [0; 32];
     digest.iter_mut().zip(token).for_each(|(to, from)| *to = *from);
@@ -160,8 +165,7 @@ fn timers(session: &mut impl Session, now: Instant) {
     law_timers(session, now, |_, _| {});
 }
 
-fn server(mut script: Script<'_>) {
-    let choice = script.byte();
+fn server_settings(choice: u8) -> ServerSettings {
     let mut settings = if choice & 1 == 0 { ServerSettings::DEFAULT } else { ServerSettings::ORIGINAL };
     settings.keep = choice & 2 == 0;
     settings.max_own_groups = 2;
@@ -170,50 +174,14 @@ fn server(mut script: Script<'_>) {
     settings.max_connections = 2;
     settings.limits.max_peers = 6;
     settings.limits.max_outbox = 20_000;
-    let mut server = Server::new(settings, 7, digest);
+    settings
+}
+
+fn server(mut script: Script<'_>) {
+    let mut server = Server::new(server_settings(script.byte()), 7, digest);
     let mut office = Office::default();
-    let samples: Vec<i16> = (0..40).map(|n| n * 800 - 16_000).collect();
     while !script.is_empty() {
-        let operation = script.byte();
-        let slot = usize::from(operation >> 4);
-        match (operation % 16, office.driver.peer(operation)) {
-            (3, Some(peer)) => {
-                let len = usize::from(script.byte());
-                office.frame(&mut server, peer, script.bytes(len));
-            }
-            (0..=4, _) => {
-                let unit = Duration::from_millis(300);
-                office.driver.step(&mut server, operation, &mut script, unit, Server::online);
-            }
-            (5, _) => office.driver.drains = !office.driver.drains,
-            (6 | 7, _) => {
-                let choice = script.byte();
-                let peer = PeerId { slot: slot as u32, generation: u32::from(choice >> 6) };
-                let (group_name, username) =
-                    (Text::from(GROUPS[slot % 3]), Text::from(NAMES[usize::from(choice) % 5]));
-                // The newest, mostly; older ones are answered late, or twice.
-                let newest = office.tickets.len().wrapping_sub(1 + usize::from(choice >> 6));
-                let ticket = office.tickets.get(newest).or_else(|| office.tickets.first()).copied();
-                let command = match (choice % 8, ticket) {
-                    (0 | 1, Some(ticket)) => ServerCommand::Allow { ticket },
-                    (2 | 3, Some(ticket)) => ServerCommand::Admit { ticket, token: TOKENS[slot % 2].into() },
-                    (4, Some(ticket)) => ServerCommand::Refuse { ticket, code: Code(515) },
-                    (5, _) => ServerCommand::Deliver { peer, update: from_server(&mut script, &samples) },
-                    (6, _) => ServerCommand::Member { group_name, username },
-                    _ => ServerCommand::Group { group_name, owner: username },
-                };
-                let _ = office.driver.command(&mut server, command);
-            }
-            (8, Some(peer)) if script.byte().is_multiple_of(8) => {
-                let _ = server.handle_command(office.driver.now, ServerCommand::Kick { peer });
-            }
-            (_, Some(peer)) => {
-                let mut bytes = Vec::new();
-                from_client(&mut script, &samples).encode(&Wire::SERVER, &mut bytes).expect("small");
-                office.frame(&mut server, peer, &bytes);
-            }
-            _ => {}
-        }
+        server_input(&mut office, &mut server, &mut script);
         timers(&mut server, office.driver.now);
         office.deferred(&mut server);
         if office.driver.drains {
@@ -221,6 +189,56 @@ fn server(mut script: Script<'_>) {
         }
         assert!(server.in_calls() <= 6 && server.online() <= 6);
     }
+    server_ends(server, office);
+}
+
+fn server_input(office: &mut Office, server: &mut Server, script: &mut Script<'_>) {
+    let operation = script.byte();
+    match (operation % 16, office.driver.peer(operation)) {
+        (3, Some(peer)) => {
+            let len = usize::from(script.byte());
+            office.frame(server, peer, script.bytes(len));
+        }
+        (0..=4, _) => {
+            let unit = Duration::from_millis(300);
+            office.driver.step(server, operation, script, unit, Server::online);
+        }
+        (5, _) => office.driver.drains = !office.driver.drains,
+        (6 | 7, _) => application(office, server, usize::from(operation >> 4), script),
+        (8, Some(peer)) if script.byte().is_multiple_of(8) => {
+            let _ = server.handle_command(office.driver.now, ServerCommand::Kick { peer });
+        }
+        (_, Some(peer)) => {
+            let mut bytes = Vec::new();
+            from_client(script, &samples()).encode(&Wire::SERVER, &mut bytes).expect("small");
+            office.frame(server, peer, &bytes);
+        }
+        _ => {}
+    }
+}
+
+/// A command of the application.
+fn application(office: &mut Office, server: &mut Server, slot: usize, script: &mut Script<'_>) {
+    let choice = script.byte();
+    let peer = PeerId { slot: slot as u32, generation: u32::from(choice >> 6) };
+    let (group_name, username) = (Text::from(GROUPS[slot % 3]), Text::from(NAMES[usize::from(choice) % 5]));
+    // The newest, mostly; older ones are answered late, or twice.
+    let newest = office.tickets.len().wrapping_sub(1 + usize::from(choice >> 6));
+    let ticket = office.tickets.get(newest).or_else(|| office.tickets.first()).copied();
+    let samples = samples();
+    let command = match (choice % 8, ticket) {
+        (0 | 1, Some(ticket)) => ServerCommand::Allow { ticket },
+        (2 | 3, Some(ticket)) => ServerCommand::Admit { ticket, token: TOKENS[slot % 2].into() },
+        (4, Some(ticket)) => ServerCommand::Refuse { ticket, code: Code(515) },
+        (5, _) => ServerCommand::Deliver { peer, update: from_server(script, &samples) },
+        (6, _) => ServerCommand::Member { group_name, username },
+        _ => ServerCommand::Group { group_name, owner: username },
+    };
+    let _ = office.driver.command(server, command);
+}
+
+/// In the end all that waits is answered, given up or kept for a known time.
+fn server_ends(mut server: Server, mut office: Office) {
     // What was put off waits for room as well.
     loop {
         office.obey(&mut server);
@@ -276,7 +294,6 @@ fn client(mut script: Script<'_>) {
     }
     let mut client = Client::new(settings);
     let (mut driver, mut dialling) = (Driver::default(), true);
-    let samples: Vec<i16> = (0..40).map(|n| n * 800 - 16_000).collect();
     while !script.is_empty() {
         let operation = script.byte();
         match (operation % 8, driver.alive.first().copied()) {
@@ -298,25 +315,10 @@ fn client(mut script: Script<'_>) {
             }
             (5 | 6, Some(peer)) => {
                 let mut bytes = Vec::new();
-                from_server(&mut script, &samples).encode(&Wire::SERVER, &mut bytes).expect("small");
+                from_server(&mut script, &samples()).encode(&Wire::SERVER, &mut bytes).expect("small");
                 let _ = driver.frame(&mut client, peer, Lane::Reliable, &bytes);
             }
-            _ => {
-                let choice = script.byte();
-                let (username, password) = (Text::from(NAMES[usize::from(choice) % 5]), Secret::from("p"));
-                let group_name = Text::from(GROUPS[usize::from(choice >> 4) % 3]);
-                let command = match choice % 10 {
-                    0 => ClientCommand::Register { username, password },
-                    1 | 2 => ClientCommand::Login { username, password },
-                    3 => ClientCommand::Logout,
-                    4 => ClientCommand::Whisper { recipient: username, content: username },
-                    5 => ClientCommand::CreateGroup { group_name },
-                    6 | 7 => ClientCommand::JoinCall { group_name },
-                    8 => ClientCommand::LeaveCall,
-                    _ => ClientCommand::Say { samples: samples[..].into() },
-                };
-                let _ = driver.command(&mut client, command);
-            }
+            _ => user(&mut driver, &mut client, script.byte()),
         }
         driver.timers(&mut client, |_, _| {});
         let mut dials = 0;
@@ -339,4 +341,22 @@ fn client(mut script: Script<'_>) {
     assert!(driver.alive.is_empty(), "the server is left");
     assert!(!client.is_connected() && client.in_work() == 0);
     assert!(client.poll_timeout().is_none(), "nothing waits for ever");
+}
+
+/// A command of the user.
+fn user(driver: &mut Driver, client: &mut Client, choice: u8) {
+    let (username, password) = (Text::from(NAMES[usize::from(choice) % 5]), Secret::from("p"));
+    let group_name = Text::from(GROUPS[usize::from(choice >> 4) % 3]);
+    let samples = samples();
+    let command = match choice % 10 {
+        0 => ClientCommand::Register { username, password },
+        1 | 2 => ClientCommand::Login { username, password },
+        3 => ClientCommand::Logout,
+        4 => ClientCommand::Whisper { recipient: username, content: username },
+        5 => ClientCommand::CreateGroup { group_name },
+        6 | 7 => ClientCommand::JoinCall { group_name },
+        8 => ClientCommand::LeaveCall,
+        _ => ClientCommand::Say { samples: samples[..].into() },
+    };
+    let _ = driver.command(client, command);
 }
