@@ -218,7 +218,7 @@ fn server_input(office: &mut Office, server: &mut Server, script: &mut Script<'_
 }
 
 /// A command of the application.
-fn application(office: &mut Office, server: &mut Server, slot: usize, script: &mut Script<'_>) {
+fn application(office: &Office, server: &mut Server, slot: usize, script: &mut Script<'_>) {
     let choice = script.byte();
     let peer = PeerId { slot: slot as u32, generation: u32::from(choice >> 6) };
     let (group_name, username) = (Text::from(GROUPS[slot % 3]), Text::from(NAMES[usize::from(choice) % 5]));
@@ -318,7 +318,7 @@ fn client(mut script: Script<'_>) {
                 from_server(&mut script, &samples()).encode(&Wire::SERVER, &mut bytes).expect("small");
                 let _ = driver.frame(&mut client, peer, Lane::Reliable, &bytes);
             }
-            _ => user(&mut driver, &mut client, script.byte()),
+            _ => user(&driver, &mut client, script.byte()),
         }
         driver.timers(&mut client, |_, _| {});
         let mut dials = 0;
@@ -344,7 +344,7 @@ fn client(mut script: Script<'_>) {
 }
 
 /// A command of the user.
-fn user(driver: &mut Driver, client: &mut Client, choice: u8) {
+fn user(driver: &Driver, client: &mut Client, choice: u8) {
     let (username, password) = (Text::from(NAMES[usize::from(choice) % 5]), Secret::from("p"));
     let group_name = Text::from(GROUPS[usize::from(choice >> 4) % 3]);
     let samples = samples();
