@@ -10,7 +10,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -67,8 +67,15 @@ pub(crate) struct Source(pub(crate) IpAddr);
 /// A connection that is answered.
 struct Connection {
     from: IpAddr,
-    request: RequestState,
+    /// Gone with the task: what has ended is waited for no longer.
+    progress: Weak<Mutex<Progress>>,
     task: AbortHandle,
+}
+
+impl Connection {
+    fn is_lasting(&self) -> bool {
+        self.progress.upgrade().is_some_and(|progress| is_lasting(&progress))
+    }
 }
 
 /// Serves `routes` until the runtime ends. The limits hold for all of them.
@@ -99,10 +106,11 @@ pub(crate) async fn serve(listener: TcpListener, routes: Router, limits: Limits,
         // An evicted connection gives its place, and the descriptor, back before any other client is accepted.
         let Ok(slot) = slots.clone().acquire_owned().await else { return };
         let request = RequestState::new(&exchanges);
+        let progress = Arc::downgrade(&request.state);
         bound(&stream, limits.deadline);
         let app = app.clone().layer(Extension(Source(from.ip())));
-        let task = tokio::spawn(exchange(stream, app, limits.deadline, slot, request.clone()));
-        connections.push(Connection { from: source(from.ip()), request, task: task.abort_handle() });
+        let task = tokio::spawn(exchange(stream, app, limits.deadline, slot, request));
+        connections.push(Connection { from: source(from.ip()), progress, task: task.abort_handle() });
     }
 }
 
@@ -151,12 +159,16 @@ impl RequestState {
     }
 
     fn is_lasting(&self) -> bool {
-        matches!(*self.state.lock().unwrap_or_else(PoisonError::into_inner), Progress::Lasting(_))
+        is_lasting(&self.state)
     }
 
     fn set_progress(&self, progress: Progress) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = progress;
     }
+}
+
+fn is_lasting(progress: &Mutex<Progress>) -> bool {
+    matches!(*progress.lock().unwrap_or_else(PoisonError::into_inner), Progress::Lasting(_))
 }
 
 /// One request and its answer. A client that takes nothing of it for `deadline` is given up.
@@ -198,7 +210,7 @@ pub(crate) async fn exchange<T>(
 /// else.
 fn evict(connections: &mut Vec<Connection>) {
     let mut held: BTreeMap<IpAddr, usize> = BTreeMap::new();
-    let lasts: Vec<bool> = connections.iter().map(|connection| connection.request.is_lasting()).collect();
+    let lasts: Vec<bool> = connections.iter().map(Connection::is_lasting).collect();
     let all_last = lasts.iter().all(|lasts| *lasts);
     let may_end = |at: usize| all_last || lasts.get(at) == Some(&false);
     for (_, connection) in connections.iter().enumerate().filter(|(at, _)| may_end(*at)) {
