@@ -201,11 +201,8 @@ impl Server {
             return Ok(None);
         }
         let mut relay = relay;
-        if state.flags.has(Flags::ECHO)
-            && !continued
-            && let Some(echo) = clients.echo_number()
-            && send_back(outbox, wire, echo, (peer, sender), voice)
-        {
+        let echo = if state.flags.has(Flags::ECHO) && !continued { clients.echo_number() } else { None };
+        if let Some(echo) = echo.filter(|echo| send_back(outbox, wire, *echo, (peer, sender), voice)) {
             stats.voice_copies = stats.voice_copies.saturating_add(1);
             if relay.destinations == [echo] {
                 relay.destinations = &[];
