@@ -8,7 +8,9 @@ use crate::talk::Talk;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use core::time::Duration;
-pub(crate) use figures::{Figures, Meter, RoundTrips, Speakers, VoiceFigures};
+#[allow(unused_imports, reason = "for protocols of which none may be built in")]
+pub(crate) use figures::RoundTrips;
+pub(crate) use figures::{Figures, Meter, Speakers, VoiceFigures};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use output::{MeterTerminal, Output};
 use serde_json::{Value, json};
