@@ -194,7 +194,11 @@ impl Server {
     pub fn reserve_room(&mut self, room: &str) -> Result<(), Refusal> {
         let id = room_id(room);
         self.check_room(room).map_err(|error| Refusal::InvalidName("room name", error))?;
-        if self.rooms.collides(room) || self.reserved.get(&id).is_some_and(|reserved| **reserved != *room) {
+        let taken = self.is_echo_number(id) && !self.is_echo(room);
+        if taken
+            || self.rooms.collides(room)
+            || self.reserved.get(&id).is_some_and(|reserved| **reserved != *room)
+        {
             return Err(RoomRefused::Collision.into());
         }
         self.reserved.insert(id, room.into());

@@ -101,3 +101,20 @@ fn d_20_echo_goes_with_the_room_and_is_nobodys_name() {
     let echo = plain.join(ECHO);
     assert!(plain.server.client_of(echo).is_some());
 }
+
+/// D-20: a room whose name has the number of echo would hear what is said to echo: it is none.
+#[test]
+fn d_20_no_other_room_has_the_number_of_echo() {
+    const SAME: &str = "room298862";
+    assert_eq!(room_id(SAME), room_id(ECHO));
+    let (mut stage, [_, ben], _) = stage();
+    let session = stage.session();
+    let delta = DeltaClientState { session, joined: true, client: ClientId::new(1), room: SAME.into() };
+    stage.send(ben, &Packet::DeltaClientState(delta)).unwrap();
+    stage.send(ben, &state(session, "ben", ClientId::new(1), &[SAME.into()])).unwrap();
+    assert_eq!(stage.server.stats().rooms_refused, 2);
+    assert!(stage.server.reserve_room(SAME).is_err() && stage.server.reserve_room(ECHO).is_ok());
+    // Without echo it is a room as any other.
+    let mut plain = Harness::new(ServerSettings::DEFAULT);
+    assert!(plain.server.reserve_room(SAME).is_ok());
+}

@@ -2,8 +2,8 @@
 
 use super::{Flags, Server};
 use crate::{
-    Channel, ClientId, ClientInfo, ClientState, DeltaClientState, ECHO, Packet, Recipient, Text, VoiceData,
-    Wire, room_id,
+    Channel, ClientId, ClientInfo, ClientState, DeltaClientState, ECHO, Packet, Recipient, RoomId, Text,
+    VoiceData, Wire, room_id,
 };
 use voxwire_core::{Instant, Lane, List, Outbox, PeerId};
 
@@ -12,6 +12,11 @@ impl Server {
     /// listeners that others know of.
     pub(super) fn is_echo(&self, name: &str) -> bool {
         self.settings.echo && name == ECHO
+    }
+
+    /// Whether a room has this number: no other name with it is a room, or its listeners would hear what is said to echo.
+    pub(super) fn is_echo_number(&self, id: RoomId) -> bool {
+        self.settings.echo && id == room_id(ECHO)
     }
 
     /// A client listens to the room, or no more. Returns whether that is new.

@@ -186,7 +186,7 @@ impl Server {
             return Err(RoomRefused::Quota);
         }
         let id = room_id(name);
-        if self.reserved.get(&id).is_some_and(|reserved| **reserved != *name) {
+        if self.is_echo_number(id) || self.reserved.get(&id).is_some_and(|reserved| **reserved != *name) {
             return Err(RoomRefused::Collision);
         }
         let alone = leaving.contains(&id) && self.rooms.listeners(id) == [client];

@@ -200,14 +200,17 @@ impl Server {
             stats.muted = stats.muted.saturating_add(1);
             return Ok(None);
         }
-        let mut relay = relay;
-        let echo = if state.flags.has(Flags::ECHO) && !continued { clients.echo_number() } else { None };
-        if let Some(echo) = echo.filter(|echo| send_back(outbox, wire, *echo, (peer, sender), voice)) {
-            stats.voice_copies = stats.voice_copies.saturating_add(1);
-            if relay.destinations == [echo] {
-                relay.destinations = &[];
+        let mut destinations = relay.destinations;
+        if state.flags.has(Flags::ECHO) && !continued {
+            let echo = clients.echo_number();
+            if let Some(echo) = echo.filter(|echo| send_back(outbox, wire, *echo, (peer, sender), voice)) {
+                stats.voice_copies = stats.voice_copies.saturating_add(1);
+                if destinations == [echo] {
+                    destinations = &[];
+                }
             }
         }
+        let relay = ServerRelay { destinations, ..relay };
         // Old releases relay voice reliably, by mistake: a slow listener would be cut off for it. Where that is wanted, it
         // counts as what others must take.
         let reliable = reliable && settings.reliable_voice && {
