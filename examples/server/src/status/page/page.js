@@ -259,9 +259,13 @@ byId("entry").addEventListener("submit", (event) => {
 byId("leave").addEventListener("click", () => hidePeople(""));
 // For a screen on a wall: the part behind # is sent to no server.
 if (location.hash.startsWith("#token=")) {
-  const token = decodeURIComponent(location.hash.slice(7));
+  const escaped = location.hash.slice(7);
   history.replaceState(null, "", location.pathname);
-  watchPeople(token);
+  try {
+    watchPeople(decodeURIComponent(escaped));
+  } catch {
+    // No token has such escapes.
+  }
 }
 
 // The server ends each answer after some seconds, and the browser asks again: only a longer silence is a loss.
