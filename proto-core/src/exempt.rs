@@ -27,6 +27,11 @@ impl Exempt {
         address.is_loopback() || self.addresses.contains(&address)
     }
 
+    /// Whether an address was added: that of a terminator or a gateway, behind which no client listens. Loopback is none unless it was added.
+    pub fn is_gateway(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address.to_canonical())
+    }
+
     /// The address, if limits by address hold for it: `None` where it stands for many people.
     pub fn limited(&self, address: Option<IpAddr>) -> Option<IpAddr> {
         address.filter(|address| !self.covers(*address))
@@ -57,7 +62,7 @@ mod tests {
         let [here, proxy, mapped, user]: [IpAddr; 4] =
             ["::1", "192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2"].map(|address| address.parse().unwrap());
         let mut exempt = Exempt::new();
-        assert!(exempt.covers(here) && !exempt.covers(proxy));
+        assert!(exempt.covers(here) && !exempt.is_gateway(here) && !exempt.covers(proxy));
         exempt.add(&[mapped]);
         let (now, quarantine) = (Instant::from_nanos(5), Duration::from_nanos(30));
         for many in [here, proxy, mapped] {

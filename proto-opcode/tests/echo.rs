@@ -113,3 +113,22 @@ fn o_12_calls_of_echo_that_do_not_come_up_end() {
     hall.open(1);
     assert!(hall.send(1, &request("echo", "", 4003)).is_err());
 }
+
+/// O-12: the server connects to no gateway, be it on its own machine: any of its clients could make the server knock at that one's ports.
+#[test]
+fn o_12_no_gateway_is_called_for_its_clients() {
+    let here = [127, 0, 0, 1];
+    for (gateways, at, refused) in [
+        (&[][..], here, false),
+        (&[here.into()][..], here, true),
+        (&[[192, 0, 2, 7].into()][..], [192, 0, 2, 7], true),
+    ] {
+        let mut hall = Harness::new(ECHOING);
+        hall.server.exempt(gateways);
+        hall.open_from(0, at).unwrap();
+        hall.login(0, "alice").unwrap();
+        hall.said(0);
+        let _ = hall.send(0, &request("echo", "", 4001));
+        assert_eq!(hall.said(0), if refused { vec![error(reason::PORT)] } else { vec![] }, "{at:?}");
+    }
+}

@@ -206,10 +206,7 @@ impl Server {
         }
         let address = self.peers.ip(caller).filter(|ip| is_unicast(*ip)).ok_or(unreachable)?;
         // A gateway listens for no client.
-        if port != 0
-            && self.attempts.limited(Some(address)).is_none()
-            && !address.to_canonical().is_loopback()
-        {
+        if port != 0 && self.attempts.exempt_addresses().is_gateway(address) {
             return Err(unreachable);
         }
         self.may_relay(caller, ECHO_PEER, port).map(|()| address)
