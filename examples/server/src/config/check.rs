@@ -54,6 +54,11 @@ impl Config {
 
     fn check_control(&self) -> Result<(), Error> {
         self.control.check().map_err(|why| Error::Usage(format!("control: {why}")))?;
+        if let Some(host) = self.control.password_in_clear().filter(|_| !self.allow_plain) {
+            return Err(Error::Usage(format!(
+                "control: the password of a webhook would travel in the clear to {host}: use https, or say --allow-plain"
+            )));
+        }
         if !self.control.has_tokens() {
             return Ok(());
         }

@@ -107,4 +107,10 @@ impl ControlSettings {
         }
         self.webhooks.iter().try_for_each(|url| Target::parse(url).map(drop))
     }
+
+    /// The host of a webhook to which a password would travel in the clear.
+    pub(crate) fn password_in_clear(&self) -> Option<String> {
+        let targets = self.webhooks.iter().filter_map(|url| Target::parse(url).ok());
+        targets.into_iter().find_map(|target| target.password_in_clear().map(str::to_owned))
+    }
 }

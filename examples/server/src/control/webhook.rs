@@ -7,6 +7,7 @@ use axum::body::{Body, Bytes};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use core::fmt;
+use core::net::IpAddr;
 use core::time::Duration;
 use hyper::client::conn::http1;
 use hyper::header::HeaderValue;
@@ -69,6 +70,12 @@ impl Target {
         let authorization = uri.authority().and_then(|authority| authority.as_str().rsplit_once('@'));
         let authorization = authorization.map(|(user, _)| basic(user).ok_or_else(wrong)).transpose()?;
         Ok(Self { host, port, tls, uri, authorization })
+    }
+
+    /// Where a password would travel in the clear; `None` if it does not.
+    pub(super) fn password_in_clear(&self) -> Option<&str> {
+        let here = self.host == "localhost" || self.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+        (self.authorization.is_some() && !self.tls && !here).then_some(&*self.host)
     }
 }
 
@@ -280,6 +287,21 @@ mod tests {
         let shown = format!("{target:?} {:?}", target.authorization);
         assert!(!shown.contains("heim") && !shown.contains("key") && !shown.contains("YW5u"), "{shown}");
         assert_eq!(Target::parse("http://game.example/").unwrap().authorization, None);
+    }
+
+    /// C-34: the password of a URL goes through no network in the clear.
+    #[test]
+    fn c_34_a_password_in_the_clear_is_seen() {
+        let clear = |url| Target::parse(url).unwrap().password_in_clear().map(str::to_owned);
+        assert_eq!(clear("http://ann:x@game.example/"), Some("game.example".into()));
+        for url in [
+            "https://ann:x@game.example/",
+            "http://ann:x@[::1]/",
+            "http://ann:x@localhost/",
+            "http://game.example/",
+        ] {
+            assert_eq!(clear(url), None, "{url}");
+        }
     }
 
     /// C-34: the signature of the example of Standard Webhooks.
