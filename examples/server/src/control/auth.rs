@@ -131,6 +131,11 @@ impl Access {
 
     /// Who asks, from there.
     pub(super) fn judge(&self, from: IpAddr, shown: &[u8]) -> Verdict {
+        // Who shows no token guesses none: a page in an operator's browser must not use up the operator's attempts.
+        if shown.is_empty() {
+            self.refused.fetch_add(1, Relaxed);
+            return Verdict::Unknown;
+        }
         let now = self.clock.now();
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
         if !wrong.has(now, from, 1) {
@@ -172,6 +177,7 @@ mod tests {
         let judge = |from: &str, token: &str| access.judge(from.parse().unwrap(), token.as_bytes());
         let ann = Verdict::Known(Actor("ann".into()));
         let right = "0123456789abcdef";
+        assert!((0..20).all(|_| judge("192.0.2.1", "") == Verdict::Unknown), "no token is no guess");
         assert_eq!(judge("192.0.2.1", right), ann);
         for from in ["192.0.2.1", "127.0.0.1", "192.0.2.9"] {
             assert!((0..10).all(|_| judge(from, "guess") == Verdict::Unknown), "{from}");
@@ -180,7 +186,7 @@ mod tests {
         for from in ["192.0.2.2", "127.0.0.1", "192.0.2.9"] {
             assert_eq!(judge(from, right), ann, "{from}");
         }
-        assert_eq!(access.refused.load(Relaxed), 31);
+        assert_eq!(access.refused.load(Relaxed), 51);
     }
 
     /// C-32: tokens are told apart by their whole length, and none is shown.
