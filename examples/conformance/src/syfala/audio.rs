@@ -40,7 +40,7 @@ fn read<'a>(computer: &Computer, came: &'a [u8]) -> Outcome<(u32, u64, &'a [u8])
     if payload.len() > MAX_PAYLOAD {
         return Err(computer.udp.fails("the payload has more than 1400 bytes", came));
     }
-    if format.frame() <= MAX_PAYLOAD && payload.len() % format.frame() != 0 {
+    if format.frame() <= MAX_PAYLOAD && !payload.len().is_multiple_of(format.frame()) {
         return Err(computer.udp.fails("the payload is no whole number of frames", came));
     }
     Ok((stream, at, payload))

@@ -91,10 +91,10 @@ impl Computer {
             }
             let until_beat = self.next_beat.borrow().left().max(Duration::from_millis(1));
             let wait = if beats { late.left().min(until_beat) } else { late.left() };
-            if let Some(came) = self.udp.next_within(wait)? {
-                if is_of_interest(&came) {
-                    return Ok(Some(came));
-                }
+            if let Some(came) = self.udp.next_within(wait)?
+                && is_of_interest(&came)
+            {
+                return Ok(Some(came));
             }
         }
         Ok(None)
