@@ -9,9 +9,9 @@ use crate::{
     Channel, ClientId, Packet, Recipient, Resource, RoomId, SERVER_ONLY, ServerEvent, ServerRelay,
     SessionState, TextData, Violation, VoiceData,
 };
-use alloc::boxed::Box;
+use alloc::{boxed::Box, vec::Vec};
 use core::{num::NonZeroU64, time::Duration};
-use voxwire_core::{Full, Instant, Lane, Message, Outbox, PeerId};
+use voxwire_core::{Full, Hearing, Instant, Lane, Message, Outbox, PeerId};
 
 /// How long after its first packet a delivery may be continued. A frame that is sent at once arrives at once.
 const CONTINUE_WITHIN: Duration = Duration::from_secs(2);
@@ -223,24 +223,8 @@ impl Server {
             sweep.spoken();
         }
         let Some(reached) = deliveries.reached(now, what, continued) else { return Ok(None) };
-        // Nearly every packet: a whole frame to one room, in which every client hears every other one.
-        let in_room = match to {
-            Audience::Room(room) if !continued && hearing.is_open() => {
-                clients.in_room(relay.destinations, room, addressees)
-            }
-            _ => None,
-        };
-        let copies = if let Some(to) = in_room {
-            outbox.forward(to.iter().copied(), lane, relay.payload)?;
-            reached.fill(relay.destinations);
-            to.len()
-        } else {
-            // Only here: what is refused must not cost as much as what is relayed.
-            core::hint::black_box(clients.touch(relay.destinations));
-            let addressed = |id, listener: Listener<'_>| to.includes(id, listener);
-            let hears = |listener| hearing.hears(listener, peer);
-            forward(clients, outbox, &mut stats.skipped, (relay, lane), reached, addressed, hears)?
-        };
+        let queues = (outbox, addressees, &mut stats.skipped);
+        let copies = deliver((clients, hearing, peer), queues, (relay, lane), to, (reached, continued))?;
         stats.voice = stats.voice.saturating_add(u64::from(!continued));
         stats.voice_copies = stats.voice_copies.saturating_add(copies as u64);
         let watched = !continued
@@ -378,6 +362,34 @@ impl<'a> Audience<'a> {
             }),
         }
     }
+}
+
+/// Queues a packet of voice for its destinations, and returns how many have it.
+#[inline]
+fn deliver(
+    (clients, hearing, peer): (&Clients, &Hearing, PeerId),
+    (outbox, addressees, skipped): (&mut Outbox, &mut Vec<PeerId>, &mut u64),
+    (relay, lane): (ServerRelay<'_>, Lane),
+    to: Audience<'_>,
+    (reached, continued): (&mut Reached, bool),
+) -> Result<usize, Full> {
+    // Nearly every packet: a whole frame to one room, in which every client hears every other one.
+    let in_room = match to {
+        Audience::Room(room) if !continued && hearing.is_open() => {
+            clients.in_room(relay.destinations, room, addressees)
+        }
+        _ => None,
+    };
+    if let Some(to) = in_room {
+        outbox.forward(to.iter().copied(), lane, relay.payload)?;
+        reached.fill(relay.destinations);
+        return Ok(to.len());
+    }
+    // Only here: what is refused must not cost as much as what is relayed.
+    core::hint::black_box(clients.touch(relay.destinations));
+    let addressed = |id, listener: Listener<'_>| to.includes(id, listener);
+    let hears = |listener| hearing.hears(listener, peer);
+    forward(clients, outbox, skipped, (relay, lane), reached, addressed, hears)
 }
 
 /// Queues the payload for those of its destinations that are wanted, not `reached` yet, and whose connection `hears` the sender. Returns how
