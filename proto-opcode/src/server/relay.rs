@@ -198,7 +198,7 @@ impl Server {
         Ok(())
     }
 
-    /// Where the server connects to, to take a call of a client that wants to hear itself: to its own address, whatever it names.
+    /// The address to which the server connects for a call of `echo`: that of the caller's connection. The host in the CallRequest is ignored.
     pub(super) fn may_echo(&self, caller: PeerId, port: u16) -> Result<IpAddr, (Unreachable, &'static str)> {
         let unreachable = (Unreachable::Address, reason::PORT);
         if port == 0 && self.settings.relay.is_none() {

@@ -72,7 +72,7 @@ impl Remote {
     }
 
     /// The same with TLS. The server's certificate has to be valid for `name`. Frames by UDP stay in the clear. A server of
-    /// [`Listener::bind_tcp_units`](crate::Listener::bind_tcp_units) has no UDP; with [`TcpUdpSettings::udp`] off nothing goes by UDP, whatever the server has.
+    /// [`Listener::bind_tcp_units`](crate::Listener::bind_tcp_units) has no UDP. With [`TcpUdpSettings::udp`] off this client sends nothing by UDP.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(

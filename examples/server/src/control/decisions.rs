@@ -124,7 +124,7 @@ impl Decisions {
                 .saturating_add(usize::from(after.is_some()));
             heard = heard.saturating_sub(before.unwrap_or(0)).saturating_add(after.unwrap_or(0));
         }
-        // An update that makes it less is carried out, whatever there is.
+        // An update that makes it less is carried out even above the limit.
         if listeners > MOST_LISTENERS.max(self.hearing.len()) {
             return Err(TooMany(format!("listeners with a set: at most {MOST_LISTENERS}")));
         }

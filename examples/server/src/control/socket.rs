@@ -42,7 +42,8 @@ impl Socket {
         if left && std::os::unix::net::UnixStream::connect(path).is_err() {
             std::fs::remove_file(path).map_err(wrong)?;
         }
-        // Made in a folder that no other user can look into, whatever the umask is: none can open it before its mode is set.
+        // Made in a folder that only this user can look into. The umask may give the socket a loose mode; no other user can open it before its
+        // own mode is set.
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let hidden = path.with_file_name(format!(".{name}.{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&hidden);

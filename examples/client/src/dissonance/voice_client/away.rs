@@ -3,7 +3,7 @@
 use core::time::Duration;
 use tokio::time::Instant;
 
-/// A time without the session, and what has been said of it.
+/// The time since the session was lost, and what the user has been told of it.
 #[derive(Debug, Default)]
 pub(super) struct Away {
     since: Option<Instant>,
