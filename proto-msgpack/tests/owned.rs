@@ -2,9 +2,12 @@
 #![cfg(feature = "serde")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::cast_possible_truncation)]
 
-use core::fmt::Debug;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+#[path = "../../tests/kit/owned.rs"]
+mod kit;
+
+use kit::over_serde;
+#[cfg(feature = "arbitrary")]
+use kit::unstructured;
 use voxwire_core::testing::vectors;
 use voxwire_core::{Instant, Message, PeerId};
 use voxwire_msgpack::{
@@ -12,22 +15,6 @@ use voxwire_msgpack::{
 };
 
 const VECTORS: &str = include_str!("vectors/messages.txt");
-
-/// In a format for people and one for machines, and back.
-fn over_serde<T: Serialize + DeserializeOwned + PartialEq + Debug>(owned: &T) -> String {
-    let json = serde_json::to_string(owned).unwrap();
-    assert_eq!(&serde_json::from_str::<T>(&json).unwrap(), owned, "{json}");
-    let bytes = postcard::to_allocvec(owned).unwrap();
-    assert_eq!(&postcard::from_bytes::<T>(&bytes).unwrap(), owned, "{json}");
-    json
-}
-
-/// Numbers that are the same each time.
-#[cfg(feature = "arbitrary")]
-fn unstructured(seed: u64) -> Vec<u8> {
-    let mut rng = voxwire_core::testing::Rng::new(seed);
-    (0..600).map(|_| rng.below(256) as u8).collect()
-}
 
 #[test]
 fn every_vector_survives_as_the_shortest_form_has_it() {
